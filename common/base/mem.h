@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "common/base/poison.h"
 
 /* Runs fn(&variable) at the end of the scope. */
 #define KB_CLEANUP(fn) __attribute__((cleanup(fn)))

@@ -2,12 +2,15 @@
  * poison - libc functions that no file of ours may use.
  *
  * Each is declared again as deprecated, which -Werror turns into an error at the line of the use. Unlike
- * "#pragma GCC poison" this holds whatever is included before or after, for gcc and clang alike, and leaves
- * the headers of others alone. mem.h includes it, so it reaches every file. Instead: kb_strbuf, kb_asprintf,
- * kb_strdup, kb_parse_i64 (encode.h) and the time functions of clock.h.
+ * "#pragma GCC poison" this holds whatever is included before or after and leaves the headers of others
+ * alone. gcc only, which compiles everything: clang takes no attribute for the inline functions that
+ * _FORTIFY_SOURCE makes of these. mem.h includes it, so it reaches nearly every file. Instead: kb_strbuf,
+ * kb_asprintf, kb_strdup, kb_parse_i64 (encode.h) and the time functions of clock.h.
  */
 #ifndef KB_COMMON_BASE_POISON_H
 #define KB_COMMON_BASE_POISON_H
+
+#ifndef __clang__
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,5 +29,7 @@ extern struct tm *gmtime(const time_t *at) KB_POISON("kb_rfc3339_format");
 extern struct tm *localtime(const time_t *at) KB_POISON("kb_rfc3339_format");
 
 #undef KB_POISON
+
+#endif
 
 #endif
