@@ -1,52 +1,161 @@
-# Targets: make help
+# What can be made: make help. Every target installs what it needs (scripts/deps) on a fresh Debian machine.
 .DEFAULT_GOAL := all
+SHELL := /bin/bash
 BUILD ?= build
-CC ?= gcc
-CACHE ?= $(or $(KB_CACHE),$(HOME)/.cache/kafka-backup)
-export PKG_CONFIG_PATH := $(CACHE)/deps/lib/pkgconfig:$(PKG_CONFIG_PATH)
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+CACHE := $(or $(KB_CACHE),$(HOME)/.cache/kafka-backup)
+# An instrumented build brings its own librdkafka, in <cache>/deps-KIND.
+DEPS_KIND ?=
+PREFIX := $(CACHE)/deps$(DEPS_KIND:%=-%)
+export PKG_CONFIG_PATH := $(PREFIX)/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wformat=2 -Wvla -Wcast-qual \
   -Wwrite-strings -Wmissing-prototypes -Wstrict-prototypes -Wundef -Wnull-dereference -Wswitch-enum
+HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. $(WARNINGS) -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE \
-  -pthread -MMD -MP $(PACKAGE_CFLAGS) $(EXTRA_CFLAGS) $(CFLAGS)
-PACKAGES := rdkafka libcurl jansson libzstd libcrypto libssl yaml-0.1 liblz4 zlib expat libmicrohttpd
-PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. $(WARNINGS) $(HARDENING) -pthread -MMD -MP $(PACKAGE_CFLAGS) \
+  $(EXTRA_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(EXTRA_LDFLAGS)
+PACKAGES := rdkafka libcurl jansson libzstd libcrypto libssl yaml-0.1 liblz4 zlib expat libmicrohttpd
 
 sources = $(filter-out $(1)/tests/% $(1)/fuzz/% $(1)/bench/% $(1)/testing/%,$(wildcard $(1)/*/*.c))
 COMMON_SRC := $(call sources,common)
 WORKER_SRC := $(call sources,worker)
+TESTING_SRC := $(wildcard common/testing/*.c)
+TEST_SRC := $(wildcard common/tests/test_*.c worker/tests/test_*.c)
+FUZZ_SRC := $(wildcard common/fuzz/fuzz_*.c worker/fuzz/fuzz_*.c)
+BENCH_SRC := $(wildcard worker/bench/*.c)
+MAIN_SRC := $(wildcard worker/main.c)
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
+program = $(patsubst %.c,$(BUILD)/%,$(1))
 
-.PHONY: all
-all: $(BUILD)/kafka-backup-worker
+# ---- targets for people ----
+.PHONY: all help demo test unit integration lint fuzz bench asan tsan coverage images e2e clean FORCE
+all: $(BUILD)/kafka-backup-worker ## the release build: build/kafka-backup-worker
 
-$(BUILD)/%.o: %.c
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: all ## real broker: back up, lose the topics, restore to a point in time, compare
+	@scripts/deps lab
+	@scripts/demo $(BUILD)/kafka-backup-worker
+
+test: ## lint, unit and integration; last line "N passed, N failed"
+	@+scripts/test
+
+# The test build has failpoints; the release build does not contain them.
+TEST_BUILD := $(BUILD)/test
+TEST_MAKE = $(MAKE) --no-print-directory BUILD=$(TEST_BUILD) EXTRA_CFLAGS='-DKB_FAILPOINTS $(EXTRA_CFLAGS)'
+unit: ## unit tests, one program for each module
+	@scripts/deps build unit
+	@+$(TEST_MAKE) test-programs
+	@scripts/unit $(TEST_BUILD)
+
+integration: ## the built worker against real brokers; ARGS are given to pytest
+	@scripts/deps build lab
+	@+$(TEST_MAKE) worker
+	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
+
+lint: ## layers, format, warnings under gcc and clang, cppcheck, shellcheck, sizes
+	@scripts/deps build unit lint
+	@+scripts/lint
+
+fuzz: ## every parser for FUZZ_SECS (60) seconds under libFuzzer, ASan and UBSan
+	@scripts/deps build fuzz
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang HARDENING= CFLAGS='-O1 -g' fuzz-programs \
+	  EXTRA_CFLAGS='-DKB_FAILPOINTS $(SANITIZE) -fsanitize=fuzzer-no-link' EXTRA_LDFLAGS='$(SANITIZE)'
+	@scripts/fuzz $(BUILD)/fuzz $(or $(FUZZ_SECS),60)
+
+bench: all ## throughput, CPU seconds for a GiB and peak memory beside the parts measured alone
+	@scripts/deps lab
+	@+$(MAKE) --no-print-directory bench-programs
+	@if [[ -x scripts/bench ]]; then scripts/bench $(BUILD); else echo "bench: scripts/bench is not there yet" >&2; exit 1; fi
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan: ## unit and integration tests under AddressSanitizer and UBSan
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/asan HARDENING=-fPIE CFLAGS='-O1 -g' EXTRA_CFLAGS='$(SANITIZE)' \
+	  EXTRA_LDFLAGS='$(SANITIZE)' unit
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/asan HARDENING=-fPIE CFLAGS='-O1 -g' EXTRA_CFLAGS='$(SANITIZE)' \
+	  EXTRA_LDFLAGS='$(SANITIZE)' integration
+
+# librdkafka is built with it too: a library that the tool cannot see into would hide and invent races.
+tsan: ## unit tests and pipelines (integration tests marked tsan) under ThreadSanitizer
+	@scripts/deps tsan
+	@+$(MAKE) --no-print-directory DEPS_KIND=tsan BUILD=$(BUILD)/tsan HARDENING=-fPIE CFLAGS='-O1 -g' \
+	  EXTRA_CFLAGS=-fsanitize=thread EXTRA_LDFLAGS=-fsanitize=thread unit
+	@+$(MAKE) --no-print-directory DEPS_KIND=tsan BUILD=$(BUILD)/tsan HARDENING=-fPIE CFLAGS='-O1 -g' \
+	  EXTRA_CFLAGS=-fsanitize=thread EXTRA_LDFLAGS=-fsanitize=thread ARGS='-m tsan $(ARGS)' integration
+
+coverage: ## lines covered by unit and integration tests, file by file
+	@rm -rf $(BUILD)/coverage/test/{common,worker}
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING=-fPIE CFLAGS='-O0 -g' EXTRA_CFLAGS=--coverage \
+	  EXTRA_LDFLAGS=--coverage unit
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING=-fPIE CFLAGS='-O0 -g' EXTRA_CFLAGS=--coverage \
+	  EXTRA_LDFLAGS=--coverage integration
+	@scripts/coverage $(BUILD)/coverage/test
+
+images: ## container images (not there yet)
+	@echo "images: Dockerfile.operator and Dockerfile.worker are not there yet; they come with the operator" >&2; exit 1
+
+e2e: ## end to end on Kubernetes (not there yet)
+	@echo "e2e: the operator and its chart are not there yet; 'make integration' drives the worker" >&2; exit 1
+
+clean: ## removes build/ (the cache stays: ~/.cache/kafka-backup)
+	rm -rf $(BUILD)
+
+# ---- how things are built ----
+# Flags of the packages are asked for after scripts/deps ran, so that one make is enough on a fresh machine:
+# make builds this file, reads it and starts over when it has changed.
+ifneq ($(filter-out help clean images e2e demo test unit integration lint fuzz asan tsan coverage,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/packages.mk
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+endif
+# Replaces a generated file only if it changed.
+keep_if_same = if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD)/packages.mk: FORCE
+	@mkdir -p $(@D) && scripts/deps build $(DEPS_KIND)
+	@{ echo "PACKAGE_CFLAGS := $$(pkg-config --cflags $(PACKAGES))" && \
+	  echo "PACKAGE_LIBS := $$(pkg-config --libs $(PACKAGES))" && pkg-config --exists --print-errors $(PACKAGES); } >$@.new
+	@$(keep_if_same)
+# Other flags than last time: everything is compiled again.
+$(BUILD)/flags: FORCE | $(BUILD)/packages.mk
+	@printf '%s\n' '$(CC) $(ALL_CFLAGS)' '$(ALL_LDFLAGS) $(PACKAGE_LIBS)' >$@.new
+	@$(keep_if_same)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(BUILD)/libkbcommon.a: $(call object,$(COMMON_SRC))
-	rm -f $@ && ar rcs $@ $^
-$(BUILD)/libkbworker.a: $(call object,$(WORKER_SRC))
-	rm -f $@ && ar rcs $@ $^
-$(BUILD)/kafka-backup-worker: $(BUILD)/worker/main.o $(BUILD)/libkbworker.a $(BUILD)/libkbcommon.a
-	$(CC) $(ALL_LDFLAGS) $^ $(PACKAGE_LIBS) -o $@
+.PHONY: worker objects test-programs fuzz-programs bench-programs
+worker: $(BUILD)/kafka-backup-worker
+objects: $(call object,$(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC))
+test-programs: $(call program,$(TEST_SRC))
+fuzz-programs: $(call program,$(FUZZ_SRC))
+bench-programs: $(call program,$(BENCH_SRC))
 
-# Unit tests: one cmocka binary for each module.
-$(BUILD)/common/tests/test_%: $(BUILD)/common/tests/test_%.o $(call object,$(wildcard common/testing/*.c)) $(BUILD)/libkbcommon.a
-	$(CC) $(ALL_LDFLAGS) $^ $(PACKAGE_LIBS) -lcmocka -o $@
-$(BUILD)/worker/tests/test_%: $(BUILD)/worker/tests/test_%.o $(call object,$(wildcard common/testing/*.c)) $(BUILD)/libkbworker.a $(BUILD)/libkbcommon.a
-	$(CC) $(ALL_LDFLAGS) $^ $(PACKAGE_LIBS) -lcmocka -o $@
+LIB_COMMON := $(BUILD)/libkbcommon.a
+LIB_WORKER := $(BUILD)/libkbworker.a
+TESTING := $(call object,$(TESTING_SRC))
+$(LIB_COMMON): $(call object,$(COMMON_SRC))
+$(LIB_WORKER): $(call object,$(WORKER_SRC))
+$(LIB_COMMON) $(LIB_WORKER):
+	@rm -f $@ && ar rcs $@ $^
 
-UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard common/tests/test_*.c worker/tests/test_*.c))
-.PHONY: unit
-unit: $(UNIT_TESTS)
-	@for t in $^; do echo "$$t"; $$t || exit 1; done
-
-.PHONY: clean
-clean:
-	rm -rf $(BUILD)
-
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+LINK = $(CC) $(ALL_LDFLAGS) $^ $(1) $(PACKAGE_LIBS) -o $@
+$(BUILD)/kafka-backup-worker: $(BUILD)/worker/main.o $(LIB_WORKER) $(LIB_COMMON)
+	$(call LINK)
+$(BUILD)/common/tests/test_%: $(BUILD)/common/tests/test_%.o $(TESTING) $(LIB_COMMON)
+	$(call LINK,-lcmocka)
+$(BUILD)/worker/tests/test_%: $(BUILD)/worker/tests/test_%.o $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
+	$(call LINK,-lcmocka)
+$(BUILD)/common/fuzz/fuzz_%: $(BUILD)/common/fuzz/fuzz_%.o $(TESTING) $(LIB_COMMON)
+	$(call LINK,-fsanitize=fuzzer)
+$(BUILD)/worker/fuzz/fuzz_%: $(BUILD)/worker/fuzz/fuzz_%.o $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
+	$(call LINK,-fsanitize=fuzzer)
+$(BUILD)/worker/bench/%: $(BUILD)/worker/bench/%.o $(LIB_WORKER) $(LIB_COMMON)
+	$(call LINK)
+.SECONDARY:
