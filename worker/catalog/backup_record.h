@@ -1,0 +1,37 @@
+/*
+ * backup_record - B/backup.json, the full truth about one of our backups.
+ *
+ * Written once after `seal`, with a self-hash as its last field and hash and size of the manifest that it
+ * projects to (storage-format, 10). A segment's `in` and `file` are left out when standard. Reading is a
+ * token stream; it checks self-hash, versions, totals, sums per partition and the tiling of segments.
+ * The parts that the journal shares (segments, gaps, probes, findings) are written and read by the functions
+ * of catalog_json. Threads: pure functions.
+ */
+#ifndef KB_WORKER_CATALOG_BACKUP_RECORD_H
+#define KB_WORKER_CATALOG_BACKUP_RECORD_H
+
+#include "common/base/strbuf.h"
+#include "worker/catalog/model.h"
+
+/*
+ * Appends backup.json. Computes totals and the manifest's hash and size anew. `generator` and completed_at
+ * must be set. KB_ERR_TOO_LARGE beyond out's maximum (KB_BACKUP_JSON_MAX_BYTES).
+ */
+kb_code kb_backup_record_write(const kb_backup *backup, kb_strbuf *out, kb_error *err) KB_CHECK;
+/*
+ * Reads and verifies a whole backup.json; backup_id must be the one inside. Fails with KB_ERR_FORMAT or
+ * KB_ERR_TOO_LARGE; a newer format says "needs a newer reader". Whether a stored manifest.json fits is for
+ * the caller (manifest_sha256, manifest_size).
+ */
+kb_code kb_backup_record_read(const void *data, size_t len, const char *backup_id, kb_backup **ret_backup,
+                              kb_error *err) KB_CHECK;
+
+/*
+ * Self-hash of a JSON text whose last field is "sha256": the SHA-256 of the text with these 64 characters
+ * replaced by '0'. Writes them in place. The text must end in the form that our writers give it.
+ */
+void kb_self_hash_write(char *text, size_t len);
+/* KB_ERR_FORMAT when the last field is no self-hash or not that of the text. */
+kb_code kb_self_hash_check(const char *text, size_t len, kb_error *err) KB_CHECK;
+
+#endif

@@ -1,0 +1,175 @@
+/*
+ * journal - progress and ownership of one backup: B/journal/{n:08}.json (storage-format, 8).
+ *
+ * Each entry is written once, carries a self-hash and the hash of the entry before; replaying all of them
+ * gives the state of the backup. Flow of an attempt:
+ *
+ *     kb_journal_new -> kb_journal_wait -> look at kb_journal_state and kb_journal_backup, decide ->
+ *     FRESH: kb_journal_begin(plan)   OPEN: kb_journal_take_over   (KB_ERR_EXISTS: kb_journal_wait again)
+ *     -> kb_journal_progress ... -> kb_journal_seal or kb_journal_release
+ *
+ * The entry that another attempt wrote fences us: KB_FENCED, sticky, nothing may be published after it.
+ * The model behind kb_journal_backup is always what is durable in the journal, never more.
+ * Threads: one thread owns the journal; kb_journal_age_ms, kb_journal_may_publish and kb_journal_is_fenced
+ * may be called from any thread.
+ */
+#ifndef KB_WORKER_CATALOG_JOURNAL_H
+#define KB_WORKER_CATALOG_JOURNAL_H
+
+#include "common/base/clock.h"
+#include "common/sync/wait.h"
+#include "worker/catalog/model.h"
+#include "worker/storage/storage.h"
+
+typedef struct kb_journal kb_journal;
+
+#define KB_ATTEMPT_ID_SIZE 16
+/* Without a new entry for so long a holder is taken to be dead. */
+#define KB_JOURNAL_SILENCE_MS 180000
+/* Nothing is published when the last entry is older. */
+#define KB_JOURNAL_PUBLISH_MS 120000
+#define KB_JOURNAL_HEARTBEAT_MS 60000
+#define KB_JOURNAL_MIN_INTERVAL_MS 1000
+#define KB_JOURNAL_POLL_MS 15000
+
+/* Who writes; texts may be "" but not NULL. */
+typedef struct kb_holder {
+    char *job_name;
+    char *job_uid; /* "" never equals another */
+    char *pod_name;
+    char *host;
+    char *boot_id;
+    int64_t pid;
+    int64_t pid_start; /* start time in clock ticks since boot (proc(5), stat field 22) */
+} kb_holder;
+
+/* This process; the three names are copied, NULL counts as "". */
+void kb_holder_init(kb_holder *holder, const char *job_name, const char *job_uid, const char *pod_name);
+void kb_holder_copy(kb_holder *to, const kb_holder *from);
+void kb_holder_done(kb_holder *holder);
+/* Whether it is certain that the holder's process is gone: same machine, no process of that pid and start. */
+bool kb_holder_is_dead(const kb_holder *holder);
+
+typedef enum kb_journal_state {
+    KB_JOURNAL_FRESH,    /* no entry yet: plan, then kb_journal_begin */
+    KB_JOURNAL_OPEN,     /* somebody's open backup, free to take over */
+    KB_JOURNAL_SEALED,   /* kb_catalog_publish(kb_journal_backup) finishes it, whoever made it */
+    KB_JOURNAL_COMPLETE, /* complete already, and ours by jobUid: end as that backup ended */
+    KB_JOURNAL_OWNED,    /* begun or taken over by this attempt */
+    KB_JOURNAL_RELEASED, /* released by this attempt */
+    KB_JOURNAL_FENCED,
+} kb_journal_state;
+
+typedef struct kb_journal_options {
+    kb_storage *storage; /* borrowed, outlives the journal */
+    const char *backup_id;
+    const kb_holder *holder; /* copied */
+    bool require_conditional_put;
+    int64_t lock_wait_ms;  /* how long kb_journal_wait waits in all for a live holder */
+    const kb_clock *clock; /* NULL = system */
+    kb_stop *stop;         /* borrowed, may be NULL; waiting ends with KB_ERR_STOPPED */
+    /* Waits ms, true when stopped; NULL = kb_stop_wait on stop. For tests with a fake clock. */
+    bool (*wait)(void *ctx, int64_t ms);
+    void *wait_ctx;
+    /* Called before each wait for a live holder (state WaitingForLock); may be NULL. */
+    void (*on_waiting)(void *ctx, const kb_holder *holder, const char *since_rfc3339);
+    void *on_waiting_ctx;
+} kb_journal_options;
+
+/* A journal that has read and written nothing. Makes the attempt id. Owned by the caller. */
+kb_code kb_journal_new(const kb_journal_options *options, kb_journal **ret_journal, kb_error *err) KB_CHECK;
+void kb_journal_free(kb_journal *owned_journal);
+/* For a cleanup attribute: frees *at. */
+void kb_journal_free_at(kb_journal **at);
+
+/*
+ * Reads the journal and waits while another live attempt holds it. On success the state is FRESH, OPEN,
+ * SEALED or COMPLETE. Fails with KB_BACKUP_LOCKED (holder and since when), KB_BACKUP_EXISTS (complete and not
+ * ours, foreign, or damaged), KB_BACKUP_CORRUPT (holes, hashes, form), KB_CONFIG_INVALID (closed by prune),
+ * KB_ERR_STOPPED, or as the store does. May be called again after begin or take_over said KB_ERR_EXISTS; the
+ * time already waited counts.
+ */
+kb_code kb_journal_wait(kb_journal *journal, kb_error *err) KB_CHECK;
+kb_journal_state kb_journal_state_of(const kb_journal *journal);
+
+/*
+ * Writes entry 0 with the plan: everything of `owned_plan` (taken over in any case) up to topics, with
+ * partitions at to = from (or reuse_up_to). Sends it twice and reads it back (7.5): sets conditional_put.
+ * KB_ERR_EXISTS when another attempt was first.
+ */
+kb_code kb_journal_begin(kb_journal *journal, kb_backup *owned_plan, kb_error *err) KB_CHECK;
+/* Writes the `open` entry of this attempt; the plan stays. KB_ERR_EXISTS when another attempt was first. */
+kb_code kb_journal_take_over(kb_journal *journal, kb_error *err) KB_CHECK;
+/* The same with another plan; only while no progress exists. */
+kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *err) KB_CHECK;
+
+/* News of one partition. */
+typedef struct kb_partition_progress {
+    const char *topic; /* borrowed */
+    int32_t partition;
+    int64_t position;           /* first offset not covered */
+    int64_t cut;                /* raised value; -1 = as before */
+    int64_t cut_time;           /* when a raised cut was read; 0 = none */
+    int64_t reuse_up_to;        /* -1 = as before; else it voids the new segments (12) */
+    bool done;                  /* nothing more to read */
+    kb_segment_entry *segments; /* ascending; owned by the caller, their names are copied */
+    size_t segment_count;
+    const kb_gap *gaps;
+    size_t gap_count;
+    const kb_probe *probes; /* replace nothing, the highest offsets stay */
+    size_t probe_count;
+    int64_t max_record_bytes; /* greatest total_len seen; raises the topic's, 0 = no news */
+} kb_partition_progress;
+
+typedef struct kb_topic_event {
+    const char *topic;
+    kb_topic_state state;
+} kb_topic_event;
+
+/* A progress entry; all borrowed. All zero = heartbeat. */
+typedef struct kb_journal_news {
+    const kb_partition_progress *partitions;
+    size_t partition_count;
+    const kb_topic_event *topic_events;
+    size_t topic_event_count;
+    const kb_finding *findings; /* new ones */
+    size_t finding_count;
+    const kb_groups_ref *groups; /* NULL = no news */
+} kb_journal_news;
+
+/*
+ * Writes a progress entry and, once it is durable, applies it to the model. Fails with KB_FENCED, with
+ * KB_ERR_INTERNAL when the news contradict the model (position backwards, a segment above the cut, overlap;
+ * nothing is written then), or as the store does: then nothing is applied, and the same entry must be sent
+ * again (call again with the same news) or the run end.
+ */
+kb_code kb_journal_progress(kb_journal *journal, const kb_journal_news *news, kb_error *err) KB_CHECK;
+/* Writes `release`: the owner stops cleanly. */
+kb_code kb_journal_release(kb_journal *journal, kb_error *err) KB_CHECK;
+/* Writes `seal` with the totals; sets completed_at and generator of the model. Then kb_catalog_publish. */
+kb_code kb_journal_seal(kb_journal *journal, const char *generator, kb_error *err) KB_CHECK;
+
+/* The durable state: plan, positions, segments. NULL while FRESH. Borrowed until the next call. */
+const kb_backup *kb_journal_backup(const kb_journal *journal);
+/* Gives the model away, for kb_catalog_publish of a sealed backup; the journal is then only good for free. */
+kb_backup *kb_journal_take_backup(kb_journal *journal);
+const uint8_t *kb_journal_attempt_id(const kb_journal *journal); /* KB_ATTEMPT_ID_SIZE bytes */
+/* 1 for the attempt that began the backup; 0 before begin or take_over. */
+int32_t kb_journal_attempt(const kb_journal *journal);
+bool kb_journal_has_progress(const kb_journal *journal);
+
+/* How old this attempt's last entry is, by CLOCK_BOOTTIME from before it was sent; INT64_MAX before one. */
+int64_t kb_journal_age_ms(const kb_journal *journal);
+/* Whether an object may be published now: owned, not fenced, age at most KB_JOURNAL_PUBLISH_MS. */
+bool kb_journal_may_publish(const kb_journal *journal);
+bool kb_journal_is_fenced(const kb_journal *journal);
+/* Milliseconds until the next entry is due: with news max(interval_ms, 1 s) after the last one, without news
+ * 60 s. 0 = now. */
+int64_t kb_journal_due_in_ms(const kb_journal *journal, int64_t interval_ms, bool has_news);
+
+/* Reads the whole journal of a backup without owning it (list, validate). KB_ERR_NOT_FOUND when there is no
+ * entry 0. ret_state: OPEN or SEALED, or KB_ERR_END when it was closed. *ret_backup is owned. */
+kb_code kb_journal_inspect(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
+                           kb_journal_state *ret_state, kb_error *err) KB_CHECK;
+
+#endif
