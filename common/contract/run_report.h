@@ -47,75 +47,92 @@ typedef enum kb_run_state {
     KB_RUN_STATE_COUNT
 } kb_run_state;
 
-/* X(constant, "name", type, bound): the fields in the order of the table and of the JSON. */
+/* The columns of objects, lists and names: X(name, type, bound). */
+#define KB_REPORT_NO_COLUMNS(X)
+#define KB_REPORT_NAME_COLUMNS(X) X("", STRING, 249)
+#define KB_REPORT_GAP_COLUMNS(X) \
+    X("topic", STRING, 249) X("partition", INT32, 0) X("start", INT64, 0) X("end", INT64, 0)
+#define KB_REPORT_TOPIC_COLUMNS(X) X("name", STRING, 249) X("records", INT64, 0)
+#define KB_REPORT_GROUP_COLUMNS(X) \
+    X("group", STRING, 255) X("status", STRING, 16) X("partitionsReset", INT32, 0) X("message", STRING, 253)
+#define KB_REPORT_DIFFERENCE_COLUMNS(X) \
+    X("group", STRING, 255) \
+    X("topic", STRING, 249) X("partition", INT32, 0) X("expected", INT64, 0) X("actual", INT64, 0)
+#define KB_REPORT_FINDING_COLUMNS(X) X("check", STRING, 64) X("result", STRING, 16) X("detail", STRING, 253)
+#define KB_REPORT_CATALOG_COLUMNS(X) \
+    X("backupId", STRING, 253) \
+    X("startTime", TIME, 0) X("completionTime", TIME, 0) X("size", INT64, 0) X("records", INT64, 0) \
+        X("reason", STRING, 64)
+
+/* X(constant, "name", type, bound, columns): the fields in the order of the table and of the JSON. */
 #define KB_RUN_REPORT_FIELDS(X) \
-    X(VERSION, "version", INT32, 0) \
-    X(OPERATION, "operation", STRING, 32) \
-    X(WORKER_VERSION, "workerVersion", STRING, 64) \
-    X(JOB_NAME, "jobName", STRING, 253) \
-    X(JOB_UID, "jobUid", STRING, 64) \
-    X(POD_NAME, "podName", STRING, 253) \
-    X(ATTEMPT, "attempt", INT32, 0) \
-    X(BACKUP_ID, "backupId", STRING, 253) \
-    X(LINEAGE, "lineage", STRING, 253) \
-    X(BASE, "base", STRING, 253) \
-    X(RESTORE_ID, "restoreId", STRING, 253) \
-    X(SNAPSHOT_ID, "snapshotId", STRING, 253) \
-    X(STATE, "state", STATE, 0) \
-    X(EXIT_CODE, "exitCode", INT32, 0) \
-    X(REASON, "reason", STRING, 64) \
-    X(MESSAGE, "message", STRING, 512) \
-    X(START_TIME, "startTime", TIME, 0) \
-    X(LAST_PROGRESS_TIME, "lastProgressTime", TIME, 0) \
-    X(COMPLETION_TIME, "completionTime", TIME, 0) \
-    X(PERCENT, "percent", INT32, 0) \
-    X(ETA_SECONDS, "etaSeconds", INT64, 0) \
-    X(RECORDS_PER_SECOND, "recordsPerSecond", INT64, 0) \
-    X(BYTES_PER_SECOND, "bytesPerSecond", INT64, 0) \
-    X(RECORDS_PROCESSED, "recordsProcessed", INT64, 0) \
-    X(BYTES_PROCESSED, "bytesProcessed", INT64, 0) \
-    X(SEGMENTS_COMPLETED, "segmentsCompleted", INT64, 0) \
-    X(TOPICS_TOTAL, "topicsTotal", INT32, 0) \
-    X(PARTITIONS_DONE, "partitionsDone", INT32, 0) \
-    X(PARTITIONS_TOTAL, "partitionsTotal", INT32, 0) \
-    X(NEW_BYTES, "newBytes", INT64, 0) \
-    X(RAW_BYTES, "rawBytes", INT64, 0) \
-    X(LSO_LAG, "lsoLag", INT64, 0) \
-    X(DISCONTINUITIES, "discontinuities", INT32, 0) \
-    X(MANIFEST_SHA256, "manifestSha256", STRING, 64) \
-    X(CONDITIONAL_PUT, "conditionalPut", BOOL, 0) \
-    X(GAPS, "gaps", INT32, 0) \
-    X(GAP_OFFSETS, "gapOffsets", INT64, 0) \
-    X(FIRST_GAP, "firstGap", OBJECT, 0) \
-    X(SKIPPED_TOPICS, "skippedTopics", INT32, 0) \
-    X(SKIPPED_NAMES, "skippedNames", NAMES, 5) \
-    X(RESUMED_RECORDS, "resumedRecords", INT64, 0) \
-    X(FILTERED_RECORDS, "filteredRecords", INT64, 0) \
-    X(HELD_TOPICS, "heldTopics", NAMES, 5) \
-    X(FENCED, "fenced", BOOL, 0) \
-    X(GROUPS_TOTAL, "groupsTotal", INT32, 0) \
-    X(GROUPS_DONE, "groupsDone", INT32, 0) \
-    X(GROUPS_FAILED, "groupsFailed", INT32, 0) \
-    X(MATCHED, "matched", BOOL, 0) \
-    X(SNAPSHOT_TIME, "snapshotTime", TIME, 0) \
-    X(HELD, "held", INT32, 0) \
-    X(HIDDEN, "hidden", INT32, 0) \
-    X(PRUNED, "pruned", INT32, 0) \
-    X(RECLAIMED_BYTES, "reclaimedBytes", INT64, 0) \
-    X(PRUNE_ERROR, "pruneError", STRING, 200) \
-    X(WAITING_FOR, "waitingFor", STRING, 200) \
-    X(TRUNCATED, "truncated", BOOL, 0) \
-    X(TOPICS, "topics", LIST, 100) \
-    X(GROUPS, "groups", LIST, 100) \
-    X(DIFFERENCES, "differences", LIST, 50) \
-    X(FINDINGS, "findings", LIST, 10) \
-    X(CATALOG, "catalog", LIST, 10) \
-    X(RETAINED, "retained", INT32, 0) \
-    X(EARLIEST_TIME, "earliestTime", TIME, 0) \
-    X(LATEST_TIME, "latestTime", TIME, 0)
+    X(VERSION, "version", INT32, 0, NO) \
+    X(OPERATION, "operation", STRING, 32, NO) \
+    X(WORKER_VERSION, "workerVersion", STRING, 64, NO) \
+    X(JOB_NAME, "jobName", STRING, 253, NO) \
+    X(JOB_UID, "jobUid", STRING, 64, NO) \
+    X(POD_NAME, "podName", STRING, 253, NO) \
+    X(ATTEMPT, "attempt", INT32, 0, NO) \
+    X(BACKUP_ID, "backupId", STRING, 253, NO) \
+    X(LINEAGE, "lineage", STRING, 253, NO) \
+    X(BASE, "base", STRING, 253, NO) \
+    X(RESTORE_ID, "restoreId", STRING, 253, NO) \
+    X(SNAPSHOT_ID, "snapshotId", STRING, 253, NO) \
+    X(STATE, "state", STATE, 0, NO) \
+    X(EXIT_CODE, "exitCode", INT32, 0, NO) \
+    X(REASON, "reason", STRING, 64, NO) \
+    X(MESSAGE, "message", STRING, 512, NO) \
+    X(START_TIME, "startTime", TIME, 0, NO) \
+    X(LAST_PROGRESS_TIME, "lastProgressTime", TIME, 0, NO) \
+    X(COMPLETION_TIME, "completionTime", TIME, 0, NO) \
+    X(PERCENT, "percent", INT32, 0, NO) \
+    X(ETA_SECONDS, "etaSeconds", INT64, 0, NO) \
+    X(RECORDS_PER_SECOND, "recordsPerSecond", INT64, 0, NO) \
+    X(BYTES_PER_SECOND, "bytesPerSecond", INT64, 0, NO) \
+    X(RECORDS_PROCESSED, "recordsProcessed", INT64, 0, NO) \
+    X(BYTES_PROCESSED, "bytesProcessed", INT64, 0, NO) \
+    X(SEGMENTS_COMPLETED, "segmentsCompleted", INT64, 0, NO) \
+    X(TOPICS_TOTAL, "topicsTotal", INT32, 0, NO) \
+    X(PARTITIONS_DONE, "partitionsDone", INT32, 0, NO) \
+    X(PARTITIONS_TOTAL, "partitionsTotal", INT32, 0, NO) \
+    X(NEW_BYTES, "newBytes", INT64, 0, NO) \
+    X(RAW_BYTES, "rawBytes", INT64, 0, NO) \
+    X(LSO_LAG, "lsoLag", INT64, 0, NO) \
+    X(DISCONTINUITIES, "discontinuities", INT32, 0, NO) \
+    X(MANIFEST_SHA256, "manifestSha256", STRING, 64, NO) \
+    X(CONDITIONAL_PUT, "conditionalPut", BOOL, 0, NO) \
+    X(GAPS, "gaps", INT32, 0, NO) \
+    X(GAP_OFFSETS, "gapOffsets", INT64, 0, NO) \
+    X(FIRST_GAP, "firstGap", OBJECT, 0, GAP) \
+    X(SKIPPED_TOPICS, "skippedTopics", INT32, 0, NO) \
+    X(SKIPPED_NAMES, "skippedNames", NAMES, 5, NAME) \
+    X(RESUMED_RECORDS, "resumedRecords", INT64, 0, NO) \
+    X(FILTERED_RECORDS, "filteredRecords", INT64, 0, NO) \
+    X(HELD_TOPICS, "heldTopics", NAMES, 5, NAME) \
+    X(FENCED, "fenced", BOOL, 0, NO) \
+    X(GROUPS_TOTAL, "groupsTotal", INT32, 0, NO) \
+    X(GROUPS_DONE, "groupsDone", INT32, 0, NO) \
+    X(GROUPS_FAILED, "groupsFailed", INT32, 0, NO) \
+    X(MATCHED, "matched", BOOL, 0, NO) \
+    X(SNAPSHOT_TIME, "snapshotTime", TIME, 0, NO) \
+    X(HELD, "held", INT32, 0, NO) \
+    X(HIDDEN, "hidden", INT32, 0, NO) \
+    X(PRUNED, "pruned", INT32, 0, NO) \
+    X(RECLAIMED_BYTES, "reclaimedBytes", INT64, 0, NO) \
+    X(PRUNE_ERROR, "pruneError", STRING, 200, NO) \
+    X(WAITING_FOR, "waitingFor", STRING, 200, NO) \
+    X(TRUNCATED, "truncated", BOOL, 0, NO) \
+    X(TOPICS, "topics", LIST, 100, TOPIC) \
+    X(GROUPS, "groups", LIST, 100, GROUP) \
+    X(DIFFERENCES, "differences", LIST, 50, DIFFERENCE) \
+    X(FINDINGS, "findings", LIST, 10, FINDING) \
+    X(CATALOG, "catalog", LIST, 10, CATALOG) \
+    X(RETAINED, "retained", INT32, 0, NO) \
+    X(EARLIEST_TIME, "earliestTime", TIME, 0, NO) \
+    X(LATEST_TIME, "latestTime", TIME, 0, NO)
 
 typedef enum kb_report_field {
-#define KB_REPORT_FIELD_ENUM(constant, name, type, bound) KB_REPORT_##constant,
+#define KB_REPORT_FIELD_ENUM(constant, name, type, bound, columns) KB_REPORT_##constant,
     KB_RUN_REPORT_FIELDS(KB_REPORT_FIELD_ENUM)
 #undef KB_REPORT_FIELD_ENUM
         KB_REPORT_FIELD_COUNT
@@ -166,6 +183,12 @@ void kb_run_report_init(kb_run_report *report);
 void kb_run_report_done(kb_run_report *report);
 /* Deep copy into an initialised report, whose old content is freed. */
 void kb_run_report_copy(kb_run_report *to, const kb_run_report *from);
+
+/*
+ * The text as a report carries it: invalid UTF-8 replaced by U+FFFD, cut at a UTF-8 boundary to at most
+ * bound bytes. Owned by the caller.
+ */
+char *kb_run_report_clean(const char *text, size_t bound) __attribute__((returns_nonnull));
 
 /* Setters: the field must be of the type that the setter names (checked by assert). Text is copied. */
 void kb_run_report_set_text(kb_run_report *report, kb_report_field field, const char *text); /* NULL unsets */
