@@ -132,7 +132,7 @@ typedef struct kb_journal_news {
     size_t partition_count;
     const kb_topic_event *topic_events;
     size_t topic_event_count;
-    const kb_finding *findings; /* new ones */
+    const kb_finding_entry *findings; /* new ones */
     size_t finding_count;
     const kb_groups_ref *groups; /* NULL = no news */
 } kb_journal_news;

@@ -125,12 +125,12 @@ typedef struct kb_skipped_topic {
 } kb_skipped_topic;
 
 /* What makes a run end "done with findings". */
-typedef struct kb_finding {
+typedef struct kb_finding_entry {
     char *reason;      /* "RetentionGap", ... (worker.md, 2) */
     char *topic;       /* NULL = none */
     int32_t partition; /* -1 = none */
     char *detail;      /* NULL = none */
-} kb_finding;
+} kb_finding_entry;
 
 /* The consumer-groups-snapshot.json of the backup. */
 typedef struct kb_groups_ref {
@@ -179,7 +179,7 @@ typedef struct kb_backup {
     kb_skipped_topic *skipped;
     size_t skipped_count;
     size_t skipped_capacity;
-    kb_finding *findings; /* in the order of worker.md 2, within a reason in order of arrival */
+    kb_finding_entry *findings; /* in the order of worker.md 2, within a reason in order of arrival */
     size_t finding_count;
     size_t finding_capacity;
     kb_groups_ref *groups; /* NULL = none */
