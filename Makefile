@@ -59,7 +59,7 @@ integration: ## the built worker against real brokers; ARGS are given to pytest
 	@+$(TEST_MAKE) worker
 	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
 
-lint: ## layers, format, warnings under gcc and clang, cppcheck, shellcheck, sizes
+lint: ## layers, format, warnings under gcc and clang, clang-tidy, shellcheck, sizes
 	@scripts/deps build unit lint
 	@+scripts/lint
 
@@ -126,13 +126,23 @@ $(BUILD)/flags: FORCE | $(BUILD)/packages.mk
 	@printf '%s\n' '$(CC) $(ALL_CFLAGS)' '$(ALL_LDFLAGS) $(PACKAGE_LIBS)' >$@.new
 	@$(keep_if_same)
 
+# V=1 shows whole commands.
+Q := $(if $(V),,@)
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(if $(V),,@echo "CC $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+# Beside the object, which is as old as the youngest file that it was made from.
+$(BUILD)/%.tidy: $(BUILD)/%.o .clang-tidy
+	$(if $(V),,@echo "TIDY $*.c")
+	$(Q)clang-tidy --quiet $*.c -- $(filter-out -MMD -MP,$(ALL_CFLAGS)) 2>$@.err || { cat $@.err; exit 1; }
+	@touch $@
 
-.PHONY: worker objects test-programs fuzz-programs bench-programs
+ALL_SRC := $(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC)
+.PHONY: worker objects tidy test-programs fuzz-programs bench-programs
 worker: $(BUILD)/kafka-backup-worker
-objects: $(call object,$(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC))
+objects: $(call object,$(ALL_SRC))
+tidy: $(patsubst %.c,$(BUILD)/%.tidy,$(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC))
 test-programs: $(call program,$(TEST_SRC))
 fuzz-programs: $(call program,$(FUZZ_SRC))
 bench-programs: $(call program,$(BENCH_SRC))
@@ -145,7 +155,7 @@ $(LIB_WORKER): $(call object,$(WORKER_SRC))
 $(LIB_COMMON) $(LIB_WORKER):
 	@rm -f $@ && ar rcs $@ $^
 
-LINK = $(CC) $(ALL_LDFLAGS) $^ $(1) $(PACKAGE_LIBS) -o $@
+LINK = $(if $(V),,@echo "LINK $@" &&) $(CC) $(ALL_LDFLAGS) $^ $(1) $(PACKAGE_LIBS) -o $@
 $(BUILD)/kafka-backup-worker: $(BUILD)/worker/main.o $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK)
 $(BUILD)/common/tests/test_%: $(BUILD)/common/tests/test_%.o $(TESTING) $(LIB_COMMON)

@@ -6,7 +6,7 @@
 
 #include "common/base/mem.h"
 
-static char *format_text(const char *fmt, va_list args)
+KB_PRINTF(1, 0) static char *format_text(const char *fmt, va_list args)
 {
     char *text = NULL;
     if (vasprintf(&text, fmt, args) < 0)
