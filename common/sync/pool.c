@@ -47,7 +47,7 @@ static bool fits(const kb_budget *budget, uint64_t bytes)
 {
     if (budget->used_bytes == 0)
         return true;
-    return budget->used_bytes < budget->total_bytes && bytes <= budget->total_bytes - budget->used_bytes;
+    return budget->used_bytes <= budget->total_bytes && bytes <= budget->total_bytes - budget->used_bytes;
 }
 
 bool kb_budget_acquire(kb_budget *budget, uint64_t bytes)
