@@ -16,6 +16,8 @@
 
 #include "common/base/crypto.h"
 #include "common/base/error.h"
+#include "worker/segment/record_digest.h"
+#include "worker/segment/segment_writer.h"
 
 #define KB_BACKUP_FORMAT_VERSION 1
 #define KB_BACKUP_MIN_READER 1
@@ -48,7 +50,7 @@ typedef struct kb_segment_entry {
     int32_t owner;   /* KB_OWNER_SELF, or an index into uses */
     uint8_t codec;   /* as in the segment header: 0 none, 1 zstd, 2 lz4; foreign: 0, not known */
     bool has_hashes; /* digest and sha256 are known (ours) */
-    uint8_t digest[KB_SHA256_SIZE];
+    kb_digest digest;
     uint8_t sha256[KB_SHA256_SIZE]; /* of object bytes 32..end, then 0..31 */
 } kb_segment_entry;
 
@@ -75,7 +77,7 @@ typedef struct kb_partition_entry {
     int64_t to;          /* foreign: from the first and last segment or gap */
     int64_t reuse_up_to; /* base segments below it are reused; -1 = none */
     int64_t records;     /* sums over the segments: kept by kb_partition_add_segment */
-    uint8_t digest[KB_SHA256_SIZE];
+    kb_digest digest;
     kb_gap *gaps;
     size_t gap_count;
     size_t gap_capacity;
@@ -114,7 +116,7 @@ typedef struct kb_topic_entry {
     size_t config_count;
     size_t config_capacity;
     kb_partition_entry *partitions;
-    size_t partition_count_listed;
+    size_t listed_count; /* of partitions; ours: equal to partition_count */
     size_t partition_capacity;
 } kb_topic_entry;
 
@@ -236,12 +238,19 @@ kb_code kb_partition_add_overlapping(kb_partition_entry *partition, kb_segment_e
 /* Inserts a gap in order of start; a gap that is there already is not added again. KB_ERR_FORMAT when start
  * >= end or it overlaps another gap. */
 kb_code kb_partition_add_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err) KB_CHECK;
+/* The same without a check for overlap, for foreign backups. */
+kb_code kb_partition_add_overlapping_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err) KB_CHECK;
 /* Keeps the KB_PROBES_MAX highest offsets. */
 void kb_partition_add_probe(kb_partition_entry *partition, const kb_probe *probe);
 /* Removes all segments (sums become 0). */
 void kb_partition_clear_segments(kb_partition_entry *partition);
 /* Frees what one segment owns; for arrays outside of a backup. */
 void kb_segment_entry_done(kb_segment_entry *segment);
+/* An entry of our own with the standard name. KB_ERR_FORMAT when a number is beyond i64. */
+kb_code kb_segment_entry_from_info(const kb_segment_info *info, kb_segment_entry *ret_segment,
+                                   kb_error *err) KB_CHECK;
+/* Whether its numbers fit together: 0 <= from <= start <= end < to, 1 <= count <= end - start + 1, ... */
+kb_code kb_segment_entry_check(const kb_segment_entry *segment, kb_error *err) KB_CHECK;
 
 /* The index of a used backup id in uses, added when absent. */
 int32_t kb_backup_add_use(kb_backup *backup, const char *backup_id);
@@ -269,8 +278,5 @@ kb_code kb_backup_totals_of(const kb_backup *backup, kb_backup_totals *ret_total
  * before, the end of the gap between them, or the partition's from; to <= cut. KB_ERR_FORMAT says where not.
  */
 kb_code kb_partition_check_tiling(const kb_partition_entry *partition, kb_error *err) KB_CHECK;
-
-/* "none", "zstd", "lz4" for 0, 1, 2; "unknown" else. Static. */
-const char *kb_segment_codec_name(uint8_t codec);
 
 #endif
