@@ -97,6 +97,11 @@ kb_code kb_storage_get_range(kb_storage *storage, const char *key, uint64_t offs
 /* KB_ERR_NOT_FOUND. */
 kb_code kb_storage_head(kb_storage *storage, const char *key, kb_object_info *ret_info,
                         kb_error *err) KB_CHECK;
+/*
+ * Makes an object durable that was found by listing or reading: its writer may have died between publishing
+ * and syncing. Needed before something else is written that counts on it (adoption). KB_ERR_NOT_FOUND.
+ */
+kb_code kb_storage_confirm(kb_storage *storage, const char *key, kb_error *err) KB_CHECK;
 /* KB_ERR_NOT_FOUND when it is not there. */
 kb_code kb_storage_remove(kb_storage *storage, const char *key, kb_error *err) KB_CHECK;
 
@@ -139,7 +144,8 @@ kb_code kb_storage_list_level(kb_storage *storage, const char *prefix, kb_list_f
 
 /*
  * Starts an object that is written from byte 32 on. attempt_id_hex (32 digits) goes into the names of what is
- * not yet published, so that attempts do not meet. Nothing is visible before kb_upload_complete.
+ * not yet published, so that attempts do not meet; of two uploads of one attempt to one key the later aborts
+ * the earlier. Nothing is visible before kb_upload_complete.
  */
 kb_code kb_upload_begin(kb_storage *storage, const char *key, const char *attempt_id_hex,
                         kb_upload **ret_upload, kb_error *err) KB_CHECK;

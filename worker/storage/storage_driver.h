@@ -24,6 +24,8 @@ typedef struct kb_storage_driver {
     kb_code (*upload_complete)(void *upload, const uint8_t head[KB_UPLOAD_HEAD_BYTES], kb_error *err);
     void (*upload_free)(void *owned_upload); /* aborts when not completed */
     kb_code (*abort_leftovers)(void *state, const char *prefix, size_t *ret_count, kb_error *err);
+    /* NULL: whatever can be seen is durable. */
+    kb_code (*confirm)(void *state, const char *key, kb_error *err);
     /* NULL: object names are case-sensitive by definition. */
     kb_code (*is_case_sensitive)(void *state, const char *backup_id, bool *ret_sensitive, kb_error *err);
 } kb_storage_driver;
