@@ -32,8 +32,9 @@ typedef struct kb_frame_info {
     int64_t max_timestamp;
     uint32_t max_total_len; /* greatest total_len of a record */
     bool sealed;
+    kb_codec codec;
     size_t stored_len;      /* codec zstd: compressed; none and lz4: equal to raw_len */
-    uint32_t crc32;         /* of the stored bytes */
+    uint32_t crc32;         /* of the stored bytes; lz4: 0, the block is made of the whole segment */
     uint32_t rebuilt_count; /* times that the comparison failed and the frame was compressed again */
     kb_digest digest;
     uint8_t last_sha256[KB_SHA256_SIZE]; /* SHA-256(r) of the last record, for probes */
