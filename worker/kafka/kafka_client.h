@@ -18,6 +18,7 @@
 #include "common/base/error.h"
 #include "common/base/secret.h"
 #include "common/sync/wait.h"
+#include "worker/kafka/kafka_error.h"
 
 typedef enum kb_kafka_protocol {
     KB_KAFKA_PLAINTEXT,
@@ -64,39 +65,6 @@ typedef struct kb_kafka_options {
 } kb_kafka_options;
 
 #define KB_KAFKA_AUTH_TRIES 3
-
-/*
- * The classes of worker.md 11. The number is the broker's error code (or negative: the client's own), so that
- * no caller needs librdkafka's header.
- */
-typedef enum kb_kafka_class {
-    KB_KAFKA_CLASS_NONE,          /* 0 */
-    KB_KAFKA_CLASS_TRANSIENT,     /* back off, refresh metadata, go on */
-    KB_KAFKA_CLASS_PERMISSION,    /* 77 */
-    KB_KAFKA_CLASS_CONFIGURATION, /* 78 */
-    KB_KAFKA_CLASS_FENCED,        /* 75 Fenced */
-    KB_KAFKA_CLASS_OTHER          /* no rule: 75 TemporaryFailure, not retried here */
-} kb_kafka_class;
-
-typedef struct kb_kafka_verdict {
-    kb_kafka_class class_;
-    kb_code code;   /* the end of a run that this error means when it does not go away */
-    bool retryable; /* class transient */
-} kb_kafka_verdict;
-
-/* Numbers of the broker protocol that callers look at. Source: Kafka protocol, error codes. */
-#define KB_KAFKA_ERROR_OFFSET_OUT_OF_RANGE 1
-#define KB_KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION 3
-#define KB_KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED 29
-#define KB_KAFKA_ERROR_TOPIC_ALREADY_EXISTS 36
-#define KB_KAFKA_ERROR_POLICY_VIOLATION 44
-
-kb_kafka_verdict kb_kafka_classify(int error_number);
-/* "UNKNOWN_TOPIC_OR_PARTITION", "_TRANSPORT", ... Static. */
-const char *kb_kafka_error_name(int error_number);
-/* Makes the error for error_number by the table: "<context>: <what>: <text> (<name>)". text may be NULL. */
-kb_code kb_kafka_fail(kb_error *err, int error_number, const char *text, const char *fmt, ...)
-    KB_PRINTF(4, 5);
 
 /* The newest trouble of a handle. */
 typedef struct kb_kafka_state {
