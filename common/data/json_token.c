@@ -316,11 +316,13 @@ static kb_code take_code_point(kb_json_reader *reader, uint32_t *ret_point, kb_e
         *ret_point = high;
         return KB_OK;
     }
-    uint8_t slash = 0, u = 0;
-    if ((code = take_byte(reader, &slash, err)) != KB_OK || (code = take_byte(reader, &u, err)) != KB_OK)
-        return code;
-    if (slash != '\\' || u != 'u')
-        return bad(reader, err, "a high surrogate without its low one");
+    for (const char *c = "\\u"; *c != '\0'; c++) {
+        uint8_t got = 0;
+        if ((code = take_byte(reader, &got, err)) != KB_OK)
+            return code;
+        if (got != (uint8_t)*c)
+            return bad(reader, err, "a high surrogate without its low one");
+    }
     if ((code = take_hex4(reader, &low, err)) != KB_OK)
         return code;
     if (low < 0xdc00 || low > 0xdfff)
