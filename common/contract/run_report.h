@@ -61,8 +61,8 @@ typedef enum kb_run_state {
 #define KB_REPORT_FINDING_COLUMNS(X) X("check", STRING, 64) X("result", STRING, 16) X("detail", STRING, 253)
 #define KB_REPORT_CATALOG_COLUMNS(X) \
     X("backupId", STRING, 253) \
-    X("startTime", TIME, 0) X("completionTime", TIME, 0) X("size", INT64, 0) X("records", INT64, 0) \
-        X("reason", STRING, 64)
+    X("startTime", TIME, 0) \
+    X("completionTime", TIME, 0) X("size", INT64, 0) X("records", INT64, 0) X("reason", STRING, 64)
 
 /* X(constant, "name", type, bound, columns): the fields in the order of the table and of the JSON. */
 #define KB_RUN_REPORT_FIELDS(X) \

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -242,6 +243,7 @@ static void stop_frees_the_port_at_once(void **state)
     assert_int_equal(kb_httpd_start(&options, &httpd, &err), KB_OK);
     KB_AUTOFREE char *request = request_text("GET", "/healthz");
     KB_AUTOFREE char *reply = talk(AF_INET, kb_httpd_port(httpd), request);
+    assert_non_null(strstr(reply, " 200 "));
     options.port = kb_httpd_port(httpd);
     kb_httpd_stop(httpd);
     assert_int_equal(kb_httpd_start(&options, &httpd, &err), KB_OK);

@@ -139,9 +139,9 @@ void kb_progress_snapshot(kb_progress *progress, kb_run_report *report);
 
 /* Number of changes of state so far. */
 uint64_t kb_progress_changes(kb_progress *progress);
-/* Waits until kb_progress_changes differs from seen or timeout_ms passed; returns the number then. */
+/* Waits until kb_progress_changes differs from seen, timeout_ms passed or somebody wakes it; one waiter. */
 uint64_t kb_progress_wait_change(kb_progress *progress, uint64_t seen, int64_t timeout_ms);
-/* Wakes kb_progress_wait_change without a change of state. */
+/* Ends the present or else the next kb_progress_wait_change without a change of state. */
 void kb_progress_wake(kb_progress *progress);
 
 #endif

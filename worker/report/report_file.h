@@ -13,17 +13,9 @@
 
 #include "common/base/error.h"
 
-#define KB_TERMINATION_LOG_DEFAULT "/dev/termination-log"
-
 typedef struct kb_report_file kb_report_file;
 
-/*
- * Where the report goes: termination_log (KB_TERMINATION_LOG) when not empty, else the default when job_name
- * (KB_JOB_NAME) is not empty, else NULL. Borrowed from the arguments or static. Either may be NULL.
- */
-const char *kb_report_file_path(const char *termination_log, const char *job_name);
-
-/* path NULL: every write does nothing. The path is copied. */
+/* path: termination_log of kb_run_env; copied. NULL: every write does nothing. */
 kb_report_file *kb_report_file_new(const char *path) __attribute__((returns_nonnull));
 void kb_report_file_free(kb_report_file *owned_file);
 /* Replaces the content. A failure is logged as a warning the first time. False when it failed. */
