@@ -23,8 +23,8 @@ class PortBlock:
         bases = list(range(20010, 32000, BLOCK))
         random.shuffle(bases)
         for self.base in bases:
-            path = pathlib.Path(tempfile.gettempdir()) / f"kafka-backup-ports-{os.getuid()}-{self.base}"
-            self._lock = open(path, "w", encoding="ascii")
+            self._path = pathlib.Path(tempfile.gettempdir()) / f"kafka-backup-ports-{os.getuid()}-{self.base}"
+            self._lock = open(self._path, "w", encoding="ascii")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -46,6 +46,7 @@ class PortBlock:
         return True
 
     def release(self):
+        self._path.unlink(missing_ok=True)
         self._lock.close()
 
 
