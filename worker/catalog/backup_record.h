@@ -12,6 +12,7 @@
 
 #include "common/base/strbuf.h"
 #include "worker/catalog/model.h"
+#include "worker/catalog/object_source.h"
 
 /*
  * Appends backup.json. Computes totals and the manifest's hash and size anew. `generator` and completed_at
@@ -25,13 +26,8 @@ kb_code kb_backup_record_write(const kb_backup *backup, kb_strbuf *out, kb_error
  */
 kb_code kb_backup_record_read(const void *data, size_t len, const char *backup_id, kb_backup **ret_backup,
                               kb_error *err) KB_CHECK;
-
-/*
- * Self-hash of a JSON text whose last field is "sha256": the SHA-256 of the text with these 64 characters
- * replaced by '0'. Writes them in place. The text must end in the form that our writers give it.
- */
-void kb_self_hash_write(char *text, size_t len);
-/* KB_ERR_FORMAT when the last field is no self-hash or not that of the text. */
-kb_code kb_self_hash_check(const char *text, size_t len, kb_error *err) KB_CHECK;
+/* The same from an object, without holding it. */
+kb_code kb_backup_record_read_source(kb_object_source *source, const char *backup_id, kb_backup **ret_backup,
+                                     kb_error *err) KB_CHECK;
 
 #endif

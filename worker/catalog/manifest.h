@@ -10,6 +10,7 @@
 
 #include "common/base/strbuf.h"
 #include "worker/catalog/model.h"
+#include "worker/catalog/object_source.h"
 
 /* Appends the manifest of a backup. KB_ERR_TOO_LARGE beyond out's maximum (KB_MANIFEST_MAX_BYTES). */
 kb_code kb_manifest_write(const kb_backup *backup, kb_strbuf *out, kb_error *err) KB_CHECK;
@@ -30,5 +31,8 @@ typedef struct kb_manifest_read_options {
  */
 kb_code kb_manifest_read(const void *data, size_t len, const kb_manifest_read_options *options,
                          kb_backup **ret_backup, kb_error *err) KB_CHECK;
+/* The same from an object, without holding it. */
+kb_code kb_manifest_read_source(kb_object_source *source, const kb_manifest_read_options *options,
+                                kb_backup **ret_backup, kb_error *err) KB_CHECK;
 
 #endif

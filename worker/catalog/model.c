@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/map.h"
 #include "common/base/mem.h"
 #include "common/contract/exit_codes.h"
 #include "worker/catalog/layout.h"
@@ -27,19 +28,20 @@ void kb_segment_entry_done(kb_segment_entry *segment)
     segment->name = NULL;
 }
 
-static void partition_done(kb_partition_entry *partition)
+void kb_partition_entry_done(kb_partition_entry *partition)
 {
     for (size_t i = 0; i < partition->segment_count; i++)
         kb_segment_entry_done(&partition->segments[i]);
     free(partition->segments);
     free(partition->gaps);
     free(partition->probes);
+    *partition = (kb_partition_entry){0};
 }
 
-static void topic_done(kb_topic_entry *topic)
+void kb_topic_entry_done(kb_topic_entry *topic)
 {
     for (size_t i = 0; i < topic->listed_count; i++)
-        partition_done(&topic->partitions[i]);
+        kb_partition_entry_done(&topic->partitions[i]);
     for (size_t i = 0; i < topic->config_count; i++) {
         free(topic->configs[i].name);
         free(topic->configs[i].value);
@@ -48,6 +50,7 @@ static void topic_done(kb_topic_entry *topic)
     free(topic->configs);
     free(topic->timestamp_type);
     free(topic->name);
+    *topic = (kb_topic_entry){0};
 }
 
 static void free_texts(char **owned_texts, size_t count)
@@ -68,7 +71,7 @@ static void free_groups(kb_groups_ref *owned_groups)
 static void free_lists(kb_backup *backup)
 {
     for (size_t i = 0; i < backup->topic_count; i++)
-        topic_done(&backup->topics[i]);
+        kb_topic_entry_done(&backup->topics[i]);
     free(backup->topics);
     for (size_t i = 0; i < backup->skipped_count; i++) {
         free(backup->skipped[i].name);
@@ -81,6 +84,7 @@ static void free_lists(kb_backup *backup)
         free(backup->findings[i].detail);
     }
     free(backup->findings);
+    kb_map_free(backup->finding_keys);
     free_texts(backup->uses, backup->use_count);
     free_texts(backup->warnings, backup->warning_count);
 }
@@ -365,14 +369,6 @@ kb_code kb_partition_add_segment(kb_partition_entry *partition, kb_segment_entry
     return insert_segment(partition, segment, at, err);
 }
 
-kb_code kb_partition_add_overlapping(kb_partition_entry *partition, kb_segment_entry *segment, kb_error *err)
-{
-    kb_code code = kb_segment_entry_check(segment, err);
-    if (code != KB_OK)
-        return code;
-    return insert_segment(partition, segment, segment_position(partition, segment->start), err);
-}
-
 void kb_partition_clear_segments(kb_partition_entry *partition)
 {
     for (size_t i = 0; i < partition->segment_count; i++)
@@ -382,37 +378,39 @@ void kb_partition_clear_segments(kb_partition_entry *partition)
     partition->digest = (kb_digest)KB_DIGEST_ZERO;
 }
 
-static kb_code add_gap(kb_partition_entry *partition, kb_gap gap, bool may_overlap, kb_error *err)
+static kb_code check_gap(kb_gap gap, kb_error *err)
 {
     if (gap.start < 0 || gap.start >= gap.end)
         return kb_fail(err, KB_ERR_FORMAT, "gap [%lld, %lld) is empty or negative", (long long)gap.start,
                        (long long)gap.end);
-    size_t at = partition->gap_count;
-    while (at > 0 && partition->gaps[at - 1].start > gap.start)
-        at--;
-    const kb_gap *before = at > 0 ? &partition->gaps[at - 1] : NULL;
-    if (before != NULL && before->start == gap.start && before->end == gap.end)
-        return KB_OK;
-    const kb_gap *after = at < partition->gap_count ? &partition->gaps[at] : NULL;
-    bool overlaps = (before != NULL && before->end > gap.start) || (after != NULL && after->start < gap.end);
-    if (overlaps && !may_overlap)
-        return kb_fail(err, KB_ERR_FORMAT, "gap [%lld, %lld) overlaps another gap", (long long)gap.start,
-                       (long long)gap.end);
+    return KB_OK;
+}
+
+static void insert_gap(kb_partition_entry *partition, kb_gap gap, size_t at)
+{
     partition->gaps = insert_hole(partition->gaps, partition->gap_count, &partition->gap_capacity,
                                   sizeof *partition->gaps, at);
     partition->gap_count++;
     partition->gaps[at] = gap;
-    return KB_OK;
 }
 
 kb_code kb_partition_add_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err)
 {
-    return add_gap(partition, gap, false, err);
-}
-
-kb_code kb_partition_add_overlapping_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err)
-{
-    return add_gap(partition, gap, true, err);
+    kb_code code = check_gap(gap, err);
+    if (code != KB_OK)
+        return code;
+    size_t at = partition->gap_count;
+    while (at > 0 && partition->gaps[at - 1].start > gap.start)
+        at--;
+    const kb_gap *before = at > 0 ? &partition->gaps[at - 1] : NULL;
+    const kb_gap *after = at < partition->gap_count ? &partition->gaps[at] : NULL;
+    if (before != NULL && before->start == gap.start && before->end == gap.end)
+        return KB_OK;
+    if ((before != NULL && before->end > gap.start) || (after != NULL && after->start < gap.end))
+        return kb_fail(err, KB_ERR_FORMAT, "gap [%lld, %lld) overlaps another gap", (long long)gap.start,
+                       (long long)gap.end);
+    insert_gap(partition, gap, at);
+    return KB_OK;
 }
 
 void kb_partition_add_probe(kb_partition_entry *partition, const kb_probe *probe)
@@ -431,6 +429,103 @@ void kb_partition_add_probe(kb_partition_entry *partition, const kb_probe *probe
     partition->probes[at] = *probe;
     if (partition->probe_count < KB_PROBES_MAX)
         partition->probe_count++;
+}
+
+/* ---- in any order, then sorted ---- */
+
+kb_topic_entry *kb_backup_append_topic(kb_backup *backup)
+{
+    backup->topics =
+        kb_grow(backup->topics, backup->topic_count, &backup->topic_capacity, sizeof *backup->topics);
+    kb_topic_entry *topic = &backup->topics[backup->topic_count++];
+    *topic = (kb_topic_entry){.partition_count = -1, .replication_factor = -1};
+    return topic;
+}
+
+kb_partition_entry *kb_topic_append_partition(kb_topic_entry *topic)
+{
+    topic->partitions = kb_grow(topic->partitions, topic->listed_count, &topic->partition_capacity,
+                                sizeof *topic->partitions);
+    kb_partition_entry *partition = &topic->partitions[topic->listed_count++];
+    *partition = (kb_partition_entry){.reuse_up_to = -1};
+    return partition;
+}
+
+kb_code kb_partition_append_segment(kb_partition_entry *partition, kb_segment_entry *segment, kb_error *err)
+{
+    kb_code code = kb_segment_entry_check(segment, err);
+    return code == KB_OK ? insert_segment(partition, segment, partition->segment_count, err) : code;
+}
+
+kb_code kb_partition_append_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err)
+{
+    kb_code code = check_gap(gap, err);
+    if (code == KB_OK)
+        insert_gap(partition, gap, partition->gap_count);
+    return code;
+}
+
+static int compare_i64(int64_t a, int64_t b)
+{
+    return a < b ? -1 : a > b ? 1 : 0;
+}
+
+static int compare_segments(const void *a, const void *b)
+{
+    const kb_segment_entry *left = a;
+    const kb_segment_entry *right = b;
+    int order = compare_i64(left->start, right->start);
+    return order != 0 ? order : compare_i64(left->end, right->end);
+}
+
+static int compare_gaps(const void *a, const void *b)
+{
+    const kb_gap *left = a;
+    const kb_gap *right = b;
+    int order = compare_i64(left->start, right->start);
+    return order != 0 ? order : compare_i64(left->end, right->end);
+}
+
+static int compare_partitions(const void *a, const void *b)
+{
+    return compare_i64(((const kb_partition_entry *)a)->partition,
+                       ((const kb_partition_entry *)b)->partition);
+}
+
+static int compare_topics(const void *a, const void *b)
+{
+    return strcmp(((const kb_topic_entry *)a)->name, ((const kb_topic_entry *)b)->name);
+}
+
+static void sort(void *array, size_t count, size_t size, int (*compare)(const void *, const void *))
+{
+    if (count > 1)
+        qsort(array, count, size, compare);
+}
+
+void kb_partition_sort(kb_partition_entry *partition)
+{
+    sort(partition->segments, partition->segment_count, sizeof *partition->segments, compare_segments);
+    sort(partition->gaps, partition->gap_count, sizeof *partition->gaps, compare_gaps);
+}
+
+kb_code kb_topic_sort(kb_topic_entry *topic, kb_error *err)
+{
+    sort(topic->partitions, topic->listed_count, sizeof *topic->partitions, compare_partitions);
+    for (size_t i = 1; i < topic->listed_count; i++)
+        if (topic->partitions[i - 1].partition == topic->partitions[i].partition)
+            return kb_fail(err, KB_ERR_FORMAT, "partition %d of topic '%s' stands there twice",
+                           (int)topic->partitions[i].partition, topic->name);
+    return KB_OK;
+}
+
+kb_code kb_backup_sort(kb_backup *backup, kb_error *err)
+{
+    sort(backup->topics, backup->topic_count, sizeof *backup->topics, compare_topics);
+    for (size_t i = 1; i < backup->topic_count; i++)
+        if (compare_topics(&backup->topics[i - 1], &backup->topics[i]) == 0)
+            return kb_fail(err, KB_ERR_FORMAT, "topic '%s' stands there twice", backup->topics[i].name);
+    return KB_OK;
 }
 
 /* ---- owners and keys ---- */
@@ -484,20 +579,27 @@ static int finding_rank(const char *reason)
     return kb_finding_parse(reason, &finding) ? (int)finding : INT_MAX;
 }
 
-static bool is_same_text(const char *a, const char *b)
+/* One text for each different finding: NULL and "" differ. */
+static char *finding_key(const char *reason, const char *topic, int32_t partition, const char *detail,
+                         size_t *ret_len)
 {
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+    char *key =
+        kb_asprintf("%s\n%d\n%s%s\n%s%s", reason, (int)partition, topic != NULL ? "=" : "",
+                    topic != NULL ? topic : "", detail != NULL ? "=" : "", detail != NULL ? detail : "");
+    *ret_len = strlen(key);
+    return key;
 }
 
 void kb_backup_add_finding(kb_backup *backup, const char *reason, const char *topic, int32_t partition,
                            const char *detail)
 {
-    for (size_t i = 0; i < backup->finding_count; i++) {
-        const kb_finding_entry *f = &backup->findings[i];
-        if (strcmp(f->reason, reason) == 0 && is_same_text(f->topic, topic) && f->partition == partition &&
-            is_same_text(f->detail, detail))
-            return;
-    }
+    size_t key_len = 0;
+    KB_AUTOFREE char *key = finding_key(reason, topic, partition, detail, &key_len);
+    if (backup->finding_keys == NULL)
+        backup->finding_keys = kb_map_new(NULL);
+    if (kb_map_has(backup->finding_keys, key, key_len))
+        return;
+    kb_map_put(backup->finding_keys, key, key_len, backup);
     size_t at = backup->finding_count;
     while (at > 0 && finding_rank(backup->findings[at - 1].reason) > finding_rank(reason))
         at--;
@@ -526,6 +628,8 @@ void kb_backup_set_groups(kb_backup *backup, const char *key, const uint8_t sha2
 
 void kb_backup_add_warning(kb_backup *backup, const char *fmt, ...)
 {
+    if (backup->warning_count == KB_WARNINGS_MAX)
+        return;
     va_list args;
     va_start(args, fmt);
     char *text = NULL;

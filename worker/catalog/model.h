@@ -32,6 +32,7 @@
 
 #define KB_TOPIC_ID_SIZE 16
 #define KB_PROBES_MAX 8
+#define KB_WARNINGS_MAX 100
 /* owner of a segment that belongs to the backup itself */
 #define KB_OWNER_SELF (-1)
 
@@ -188,7 +189,8 @@ typedef struct kb_backup {
     kb_topic_entry *topics;
     size_t topic_count;
     size_t topic_capacity;
-    char **warnings; /* what a reader tolerated: shown to the user, never written */
+    struct kb_map *finding_keys; /* to add each finding once */
+    char **warnings; /* at most KB_WARNINGS_MAX; what a reader tolerated: shown to the user, never written */
     size_t warning_count;
     size_t warning_capacity;
     bool has_manifest_hash; /* read from or written to backup.json */
@@ -232,14 +234,24 @@ kb_partition_entry *kb_backup_find_partition(const kb_backup *backup, const char
  */
 kb_code kb_partition_add_segment(kb_partition_entry *partition, kb_segment_entry *segment,
                                  kb_error *err) KB_CHECK;
-/* The same without a check for overlap, for foreign backups that were made twice under one id. */
-kb_code kb_partition_add_overlapping(kb_partition_entry *partition, kb_segment_entry *segment,
-                                     kb_error *err) KB_CHECK;
 /* Inserts a gap in order of start; a gap that is there already is not added again. KB_ERR_FORMAT when start
  * >= end or it overlaps another gap. */
 kb_code kb_partition_add_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err) KB_CHECK;
-/* The same without a check for overlap, for foreign backups. */
-kb_code kb_partition_add_overlapping_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err) KB_CHECK;
+
+/*
+ * For readers of files in any order: append without looking at neighbours, then sort. The partition's
+ * segments keep their sums; kb_partition_sort orders segments and gaps by start, whether they overlap or not.
+ */
+kb_topic_entry *kb_backup_append_topic(kb_backup *backup) __attribute__((returns_nonnull)); /* name NULL */
+kb_partition_entry *kb_topic_append_partition(kb_topic_entry *topic) __attribute__((returns_nonnull));
+kb_code kb_partition_append_segment(kb_partition_entry *partition, kb_segment_entry *segment,
+                                    kb_error *err) KB_CHECK;
+kb_code kb_partition_append_gap(kb_partition_entry *partition, kb_gap gap, kb_error *err) KB_CHECK;
+void kb_partition_sort(kb_partition_entry *partition);
+/* KB_ERR_FORMAT when a partition or topic stands there twice. */
+kb_code kb_topic_sort(kb_topic_entry *topic, kb_error *err) KB_CHECK;
+kb_code kb_backup_sort(kb_backup *backup, kb_error *err) KB_CHECK;
+
 /* Keeps the KB_PROBES_MAX highest offsets. */
 void kb_partition_add_probe(kb_partition_entry *partition, const kb_probe *probe);
 /* Removes all segments (sums become 0). */
@@ -249,6 +261,9 @@ void kb_segment_entry_done(kb_segment_entry *segment);
 /* An entry of our own with the standard name. KB_ERR_FORMAT when a number is beyond i64. */
 kb_code kb_segment_entry_from_info(const kb_segment_info *info, kb_segment_entry *ret_segment,
                                    kb_error *err) KB_CHECK;
+/* Free what a topic or partition owns and empty it; for those outside of a backup. */
+void kb_topic_entry_done(kb_topic_entry *topic);
+void kb_partition_entry_done(kb_partition_entry *partition);
 /* Whether its numbers fit together: 0 <= from <= start <= end < to, 1 <= count <= end - start + 1, ... */
 kb_code kb_segment_entry_check(const kb_segment_entry *segment, kb_error *err) KB_CHECK;
 
@@ -269,6 +284,7 @@ void kb_backup_add_finding(kb_backup *backup, const char *reason, const char *to
 /* Replaces the group snapshot's reference. */
 void kb_backup_set_groups(kb_backup *backup, const char *key, const uint8_t sha256[KB_SHA256_SIZE],
                           int64_t count, bool complete);
+/* Beyond KB_WARNINGS_MAX they are dropped. */
 void kb_backup_add_warning(kb_backup *backup, const char *fmt, ...) KB_PRINTF(2, 3);
 
 /* The one computation of the totals. KB_ERR_FORMAT when a sum overflows. */
