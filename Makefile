@@ -150,6 +150,8 @@ bench-programs: $(call program,$(BENCH_SRC))
 LIB_COMMON := $(BUILD)/libkbcommon.a
 LIB_WORKER := $(BUILD)/libkbworker.a
 TESTING := $(call object,$(TESTING_SRC))
+# Suites that several tests of the worker share.
+WORKER_TESTING := $(call object,$(filter-out worker/tests/test_%,$(wildcard worker/tests/*.c)))
 $(LIB_COMMON): $(call object,$(COMMON_SRC))
 $(LIB_WORKER): $(call object,$(WORKER_SRC))
 $(LIB_COMMON) $(LIB_WORKER):
@@ -160,7 +162,7 @@ $(BUILD)/kafka-backup-worker: $(BUILD)/worker/main.o $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK)
 $(BUILD)/common/tests/test_%: $(BUILD)/common/tests/test_%.o $(TESTING) $(LIB_COMMON)
 	$(call LINK,-lcmocka)
-$(BUILD)/worker/tests/test_%: $(BUILD)/worker/tests/test_%.o $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
+$(BUILD)/worker/tests/test_%: $(BUILD)/worker/tests/test_%.o $(WORKER_TESTING) $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK,-lcmocka)
 $(BUILD)/common/fuzz/fuzz_%: $(BUILD)/common/fuzz/fuzz_%.o $(TESTING) $(LIB_COMMON)
 	$(call LINK,-fsanitize=fuzzer)

@@ -47,7 +47,8 @@ static int open_at(int dir, const char *name, int flags)
 static int open_with_openat2(int dir, const char *path, int flags)
 {
     struct open_how how = {
-        .flags = (unsigned)flags | O_CLOEXEC,
+        /* Without O_NOFOLLOW a link at the end gives ELOOP like any other, and not ENOTDIR. */
+        .flags = ((unsigned)flags & ~(unsigned)O_NOFOLLOW) | O_CLOEXEC,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
     };
     long fd;
