@@ -98,7 +98,8 @@ typedef enum kb_field_flag {
     KB_FIELD_SERVERS = 1,        /* STRINGS: items with commas are split, empty parts dropped */
     KB_FIELD_NOT_EMPTY = 2,      /* STRING: "" is refused */
     KB_FIELD_EMPTY_IS_UNSET = 4, /* STRING: "" counts as not given */
-    KB_FIELD_HIDDEN = 8          /* left out of the printed configuration and of the reference */
+    KB_FIELD_HIDDEN = 8,         /* left out of the printed configuration and of the reference */
+    KB_FIELD_IF_GIVEN = 16       /* BLOCK: printed only when it is in the file */
 } kb_field_flag;
 
 /* One spelling of an enum value; the first one of a value is the one printed. */
@@ -148,10 +149,12 @@ struct kb_schema {
     size_t field_count;
     /*
      * A block whose keys depend on a value (storage): picks the table for the struct by the node, after which
-     * reading goes on; NULL when the node is refused (reported by it). May be NULL itself.
+     * reading goes on; NULL when the node is refused (reported by it). `fields` above then lists the fields
+     * of all tables, for defaults and freeing. May be NULL itself.
      */
     const kb_schema *(*choose)(kb_schema_reader *reader, const kb_yaml_node *node, const char *path);
-    const kb_schema *(*chosen)(const void *block); /* the same from the filled struct, for printing */
+    const kb_schema *(*chosen)(
+        const void *block); /* the same from the filled struct; NULL = nothing is set */
 };
 
 typedef struct kb_schema_options {
@@ -166,8 +169,12 @@ void kb_schema_done(const kb_schema *schema, void *block);
  */
 void kb_schema_read(const kb_schema *schema, const kb_yaml_node *map, const char *path,
                     const kb_schema_options *options, kb_problems *problems, void *block);
-/* Prints the block as YAML: every field that has a value, defaults included, secrets as ***. */
-void kb_schema_print(const kb_schema *schema, const void *block, unsigned indent, kb_strbuf *to);
+/*
+ * Reads the files that are named by keys with _file in a block that was read; what cannot be read is a
+ * problem at the key. map is the block's node (NULL: no places).
+ */
+void kb_schema_read_files(const kb_schema *schema, void *block, const kb_yaml_node *map, const char *path,
+                          kb_problems *problems);
 
 /* ---- for custom fields ---- */
 
@@ -182,13 +189,4 @@ bool kb_schema_read_text(kb_schema_reader *reader, const kb_yaml_node *node, con
 /* Reads a nested block whose struct the caller initialised. */
 void kb_schema_read_block(kb_schema_reader *reader, const kb_schema *schema, const kb_yaml_node *node,
                           const char *path, void *block);
-void kb_schema_print_line(kb_schema_printer *printer, const char *key,
-                          const char *text); /* text quoted as needed */
-void kb_schema_print_number(kb_schema_printer *printer, const char *key, int64_t value);
-void kb_schema_print_empty(kb_schema_printer *printer, const char *key,
-                           const char *text); /* {} or [] or null */
-void kb_schema_print_begin(kb_schema_printer *printer, const char *key);
-void kb_schema_print_block(kb_schema_printer *printer, const kb_schema *schema, const void *block);
-void kb_schema_print_end(kb_schema_printer *printer);
-
 #endif

@@ -27,6 +27,7 @@ struct kb_yaml_node {
     unsigned line, column; /* from 1, of the value; columns count characters */
     bool is_plain;         /* scalar without quotes and without an explicit !!str */
     bool is_specific;      /* tagged "!specific" */
+    bool has_error;        /* reported already; the value is not known */
     char *text;            /* scalar, after expansion, no NUL inside; else NULL */
     size_t text_len;
     size_t count;          /* elements of a sequence, pairs of a map */
@@ -42,8 +43,10 @@ typedef struct kb_yaml_options {
 } kb_yaml_options;
 
 /*
- * Reads text. An empty document gives an empty map. What is wrong goes to problems (a syntax error ends the
- * reading, others are collected); returns KB_ERR_FORMAT then, with no tree. The tree is owned by the caller.
+ * Reads text. An empty document gives an empty map. What is wrong goes to problems. A syntax error, or what
+ * is as bad, ends the reading with KB_ERR_FORMAT and no tree; otherwise there is a tree, in which the second
+ * of two equal keys is left out and values that could not be expanded have has_error, so that a caller goes
+ * on to find the other errors and then asks kb_problems_check. The tree is owned by the caller.
  */
 kb_code kb_yaml_load(kb_view text, const kb_yaml_options *options, kb_problems *problems,
                      kb_yaml_node **ret_root) KB_CHECK;

@@ -166,7 +166,7 @@ static const struct {
     BAD("\"\\n\xff\"", "not valid UTF-8"),
     BAD("{\"a\":1,\"a\":2}", "at a: a name that the object has already"),
     BAD("{\"a\":1,\"\\u0061\":2}", "a name that the object has already"),
-    BAD("{\"t\":[1,{\"p\":[\n[],[0,x]]}]}", "line 2, byte 20, at t[1].p[1][1]: expected a value, got 'x'"),
+    BAD("{\"t\":[1,{\"p\":[\n[],[0,x]]}]}", "line 2, byte 21, at t[1].p[1][1]: expected a value, got 'x'"),
     {"[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", 34, KB_ERR_TOO_LARGE, "depth exceeds the limit of 16"},
 };
 
