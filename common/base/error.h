@@ -101,4 +101,9 @@ void kb_error_move(kb_error *to, kb_error *from);
 /* Frees the content; err can be used again. */
 void kb_error_done(kb_error *err);
 
+#ifdef __clang_analyzer__
+/* Says what the analyzer cannot see in another file: a failure is never KB_OK. */
+#define kb_fail(err, code, ...) ((void)(kb_fail)((err), (code), __VA_ARGS__), (code))
+#endif
+
 #endif

@@ -10,12 +10,13 @@
 #ifndef KB_COMMON_BASE_POISON_H
 #define KB_COMMON_BASE_POISON_H
 
-#ifndef __clang__
-
+/* For both compilers, so that a file that leans on them builds with both or with neither. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#ifndef __clang__
 
 #define KB_POISON(instead) __attribute__((deprecated("poisoned in common/base/poison.h, use " instead)))
 
