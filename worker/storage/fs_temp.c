@@ -25,6 +25,7 @@
 #define KB_CUT_HASH_BYTES 8
 #define KB_CUT_EXTRA (1 + 2 * KB_CUT_HASH_BYTES)
 #define KB_CREATE_TRIES 8
+#define KB_NAMING_TRIES 4
 #define KB_PROBE_PREFIX ".kb-probe."
 #define KB_PROBE_STALE_SECS 60
 
@@ -216,7 +217,7 @@ static int settle(const kb_fs_temp *temp, int step_errno)
     return unknown;
 }
 
-static int name_it(kb_fs_temp *temp, const char *failpoint)
+static int name_once(kb_fs_temp *temp, const char *failpoint)
 {
     int result = give_name(temp->naming, temp->dir, temp->temp_name, temp->name);
     if (result == 0 && failpoint != NULL) {
@@ -227,6 +228,23 @@ static int name_it(kb_fs_temp *temp, const char *failpoint)
     /* A rename without a condition may have been overtaken by another. */
     if (result != 0 || temp->naming == KB_FS_LOOK_AND_RENAME)
         result = settle(temp, result);
+    return result;
+}
+
+/* Whether the same call may succeed at once. */
+static bool is_passing(int number)
+{
+    return number == EINTR || number == EAGAIN || number == ESTALE;
+}
+
+static int name_it(kb_fs_temp *temp, const char *failpoint)
+{
+    int result = 0;
+    for (int tries = 0; tries < KB_NAMING_TRIES; tries++) {
+        result = name_once(temp, failpoint);
+        if (!is_passing(result))
+            break;
+    }
     return result;
 }
 

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/strbuf.h"
@@ -408,6 +409,28 @@ static void a_second_upload_of_an_attempt_aborts_the_first(void **state)
     assert_int_equal(count_files(f->root), 2);
 }
 
+#ifdef KB_FAILPOINTS
+static void a_dropped_reply_is_resolved_by_the_driver(void **state)
+{
+    fixture *f = *state;
+    KB_AUTO_ERROR(err);
+    uint8_t head[KB_UPLOAD_HEAD_BYTES] = {1};
+    KB_CLEANUP(kb_upload_free_at) kb_upload *upload = NULL;
+    assert_int_equal(kb_failpoint_configure("segment.sent_no_reply:error,journal.sent_no_reply:error", &err),
+                     KB_OK);
+    assert_int_equal(kb_upload_begin(f->storage, "B/o", ATTEMPT, &upload, &err), KB_OK);
+    assert_int_equal(kb_upload_complete(upload, head, &err), KB_OK);
+    kb_put_outcome outcome = KB_PUT_OTHER;
+    kb_put_once_options options = {.max_stored_bytes = 10, .failpoint = "journal.sent_no_reply"};
+    assert_int_equal(
+        kb_storage_put_once(f->storage, "B/j", kb_view_of("1", 1), &options, &outcome, NULL, &err), KB_OK);
+    assert_int_equal(outcome, KB_PUT_IDENTICAL);
+    assert_lists(f->storage, "", "B/j B/o ");
+    assert_int_equal(count_files(f->root), 3);
+    assert_int_equal(kb_failpoint_configure("", &err), KB_OK);
+}
+#endif
+
 /* ---- a disk that is full or read-only ---- */
 
 /* Mounts a small tmpfs over the root in a mount namespace of this process. */
@@ -514,6 +537,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(remove_takes_empty_folders_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(list_of_a_bottomless_tree_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_upload_of_an_attempt_aborts_the_first, setup, teardown),
+#ifdef KB_FAILPOINTS
+        cmocka_unit_test_setup_teardown(a_dropped_reply_is_resolved_by_the_driver, setup, teardown),
+#endif
         cmocka_unit_test_setup_teardown(a_full_or_read_only_disk_is_named_and_tears_nothing, setup, teardown),
     };
     int failed = cmocka_run_group_tests_name("storage_fs", tests, NULL, NULL);
