@@ -62,6 +62,12 @@ static kb_code scan_open(const kb_fs_root *root, const level *at, scan *ret_scan
     return KB_OK;
 }
 
+/* A directory that was removed or replaced since it was read. */
+static bool is_gone(int number)
+{
+    return number == ENOENT || number == ENOTDIR || number == ELOOP;
+}
+
 /* DT_REG, DT_DIR, or DT_UNKNOWN for what does not count. */
 static unsigned char type_of(int dir, const struct dirent *entry)
 {
@@ -189,7 +195,7 @@ static kb_code collect(walk *w, const level *at, const char *last, names *n, kb_
     KB_CLEANUP(scan_done) scan s = {NULL, NULL};
     kb_code code = scan_open(w->root, at, &s, err);
     while (code == KB_OK) {
-        const char *entry = NULL;
+        const char *entry = "";
         unsigned char type = DT_UNKNOWN;
         code = scan_next(w->root, &s, &entry, &type, err);
         if (code != KB_OK || is_hidden(at, entry, type))
@@ -235,11 +241,8 @@ static kb_code walk_into(walk *w, const level *at, const char *name, const char 
                        KB_DEPTH_MAX);
     KB_AUTOFREE char *plain = kb_strndup(name, strlen(name) - 1);
     KB_AUTO_FD int fd = openat(at->fd, plain, KB_DIR_FLAGS | O_CLOEXEC);
-    /* Removed or replaced since it was read. */
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
-        return KB_OK;
     if (fd < 0)
-        return fail_at(w->root, key, errno, "open", err);
+        return is_gone(errno) ? KB_OK : fail_at(w->root, key, errno, "open", err);
     level below = {.fd = fd, .key_start = key, .only = "", .depth = at->depth + 1};
     return walk_level(w, &below, err);
 }
@@ -277,20 +280,23 @@ static kb_code walk_level(walk *w, const level *at, kb_error *err)
     return KB_OK;
 }
 
-/* Splits a prefix into the directory ("a/b/", owned) and the start of names in it, and opens the former; -1
- * when there is none. */
-static kb_code open_prefix(kb_fs_root *root, const char *prefix, char **ret_start, int *ret_fd, kb_error *err)
+/* "a/b/" of the prefix "a/b/c", "" of "c"; owned. */
+static char *folder_of(const char *prefix)
 {
     const char *slash = strrchr(prefix, '/');
-    size_t start_len = slash == NULL ? 0 : (size_t)(slash - prefix) + 1;
-    KB_AUTOFREE char *start = kb_strndup(prefix, start_len);
-    KB_AUTOFREE char *path = kb_strndup(prefix, start_len > 0 ? start_len - 1 : 0);
+    return kb_strndup(prefix, slash == NULL ? 0 : (size_t)(slash - prefix) + 1);
+}
+
+/* Opens a folder as folder_of names it; -1 when there is none. */
+static kb_code open_folder(kb_fs_root *root, const char *folder, int *ret_fd, kb_error *err)
+{
+    size_t len = strlen(folder);
+    KB_AUTOFREE char *path = kb_strndup(folder, len > 0 ? len - 1 : 0);
     int fd = kb_fs_root_open(root, path, KB_DIR_FLAGS);
     if (fd == -ENOENT || fd == -ENOTDIR || fd == -ENAMETOOLONG)
         fd = -1;
     else if (fd < 0)
         return fail_at(root, path, -fd, "list", err);
-    *ret_start = KB_TAKE(start);
     *ret_fd = fd;
     return KB_OK;
 }
@@ -299,8 +305,8 @@ kb_code kb_fs_list_page(kb_fs_root *root, const kb_list_options *options, kb_lis
                         kb_error *err)
 {
     KB_AUTO_FD int fd = -1;
-    KB_AUTOFREE char *start = NULL;
-    kb_code code = open_prefix(root, options->prefix, &start, &fd, err);
+    KB_AUTOFREE char *start = folder_of(options->prefix);
+    kb_code code = open_folder(root, start, &fd, err);
     if (code != KB_OK)
         return code;
     size_t max = options->max_entries > 0 ? options->max_entries : KB_PAGE_DEFAULT;
@@ -341,7 +347,7 @@ static kb_code sweep_entry(kb_fs_root *root, const level *at, const char *name, 
         return KB_OK;
     KB_AUTO_FD int fd = openat(at->fd, name, KB_DIR_FLAGS | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? KB_OK : fail_at(root, key, errno, "open", err);
+        return is_gone(errno) ? KB_OK : fail_at(root, key, errno, "open", err);
     level below = {.fd = fd, .key_start = key, .only = "", .depth = at->depth + 1};
     return sweep_level(root, &below, count, err);
 }
@@ -351,7 +357,7 @@ static kb_code sweep_level(kb_fs_root *root, const level *at, size_t *count, kb_
     KB_CLEANUP(scan_done) scan s = {NULL, NULL};
     kb_code code = scan_open(root, at, &s, err);
     while (code == KB_OK) {
-        const char *name = NULL;
+        const char *name = "";
         unsigned char type = DT_UNKNOWN;
         code = scan_next(root, &s, &name, &type, err);
         if (code == KB_OK)
@@ -363,8 +369,8 @@ static kb_code sweep_level(kb_fs_root *root, const level *at, size_t *count, kb_
 kb_code kb_fs_sweep(kb_fs_root *root, const char *prefix, size_t *ret_count, kb_error *err)
 {
     KB_AUTO_FD int fd = -1;
-    KB_AUTOFREE char *start = NULL;
-    kb_code code = open_prefix(root, prefix, &start, &fd, err);
+    KB_AUTOFREE char *start = folder_of(prefix);
+    kb_code code = open_folder(root, start, &fd, err);
     if (code != KB_OK || fd < 0)
         return code;
     level top = {.fd = fd, .key_start = start, .only = ""};
