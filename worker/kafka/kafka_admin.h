@@ -112,7 +112,7 @@ typedef struct kb_kafka_new_topic {
     const kb_kafka_setting *configs;
     size_t config_count;
     int error_number; /* out: 36 = exists already */
-    char *error_text; /* out, owned by the caller (kb_free or free); NULL when error_number is 0 */
+    char *error_text; /* out, owned by the caller (free); NULL when error_number is 0 */
 } kb_kafka_new_topic;
 
 typedef struct kb_kafka_alter {
@@ -166,7 +166,9 @@ void kb_kafka_admin_free_at(kb_kafka_admin **at);
 
 /*
  * Metadata of the named topics, or of all (topics NULL). Named topics that do not exist are in the result
- * with error_number 3. One request when topics are named, two when all are asked for.
+ * with error_number 3. Two requests, whatever the number of topics: one for the cluster (and, for all, the
+ * names of its topics), one for what there is to know about topics. When the stop token is set between two
+ * tries, items keep their transient errors.
  */
 kb_code kb_kafka_admin_metadata(kb_kafka_admin *admin, const char *const *topics, size_t count,
                                 const kb_kafka_call *call, kb_kafka_metadata *ret_metadata,

@@ -5,9 +5,10 @@
  * a stream come in ascending offset order; none at or above the requested offset is left out but for those
  * that the isolation level hides, and control markers. What lies between two records, or between a record and
  * an end-of-partition event, does not exist for this isolation level. The library prefetches at most
- * queue_bytes_per_partition (or one fetch, if that is larger) for each stream.
- * Threads: a reader and its streams belong to one thread; kb_kafka_reader_state and kb_kafka_reader_wake may
- * be called from any thread.
+ * queue_bytes_per_partition (or one fetch, if that is larger) for each stream. A stream that stays silent
+ * below the end, because everything up to the end was compacted away, is found out by a fetch of its own and
+ * gets its end-of-partition event too. Threads: a reader and its streams belong to one thread;
+ * kb_kafka_reader_state and kb_kafka_reader_wake may be called from any thread.
  */
 #ifndef KB_WORKER_KAFKA_KAFKA_READER_H
 #define KB_WORKER_KAFKA_KAFKA_READER_H
@@ -29,6 +30,7 @@ typedef struct kb_kafka_reader_options {
     int64_t fetch_bytes_per_partition; /* 1 MiB */
     int64_t fetch_bytes;               /* of one answer of a broker: 16 MiB */
     int64_t max_message_bytes; /* largest batch that can be received: 160 MiB; more is an error naming it */
+    int64_t unknown_wait_ms;   /* how long an unknown topic may be one that was just created: 30000 */
 } kb_kafka_reader_options;
 
 typedef enum kb_kafka_stream_problem {
@@ -77,6 +79,12 @@ kb_code kb_kafka_reader_start(kb_kafka_reader *reader, const char *topic, int32_
  * from inside a callback. A partition that is not being read is fine.
  */
 void kb_kafka_reader_stop(kb_kafka_reader *reader, const char *topic, int32_t partition);
+/*
+ * Holds a stream: no callback for it until it is let go, while the others go on; at most
+ * queue_bytes_per_partition and some hundred records wait in memory meanwhile. May be called from inside a
+ * callback.
+ */
+void kb_kafka_reader_hold(kb_kafka_reader *reader, const char *topic, int32_t partition, bool is_held);
 /* Streams that are being read. */
 size_t kb_kafka_reader_count(const kb_kafka_reader *reader);
 
@@ -93,25 +101,5 @@ kb_code kb_kafka_reader_poll(kb_kafka_reader *reader, int timeout_ms, const kb_k
 void kb_kafka_reader_wake(kb_kafka_reader *reader);
 /* What a watchdog says that it was waiting for. ret_state is initialised; free with kb_kafka_state_done. */
 void kb_kafka_reader_state(kb_kafka_reader *reader, kb_kafka_state *ret_state);
-
-typedef struct kb_kafka_range {
-    const char *topic;
-    int32_t partition;
-    int64_t from;        /* >= 0 */
-    int64_t to;          /* exclusive */
-    int64_t deadline_ms; /* boot clock */
-    kb_stop *stop;       /* may be NULL */
-} kb_kafka_range;
-
-/*
- * Reads the records of [from, to) and hands them to on_record, which returns false to end early. *ret_reached
- * (may be NULL) is the offset up to which everything was seen: >= to, the offset after the last record when
- * on_record ended it, or the end of the partition when that comes first. The reader must have no stream.
- * Fails with the stream's error (KB_ERR_NOT_FOUND for a position out of range), 75 KB_NO_PROGRESS at the
- * deadline, KB_ERR_STOPPED.
- */
-kb_code kb_kafka_read_range(kb_kafka_reader *reader, const kb_kafka_range *range,
-                            bool (*on_record)(void *ctx, const kb_source_record *record), void *ctx,
-                            int64_t *ret_reached, kb_error *err) KB_CHECK;
 
 #endif

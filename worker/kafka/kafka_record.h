@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 typedef struct kb_kafka_header {
-    const char *name; /* NUL-terminated */
+    const char *name; /* the reader's are NUL-terminated */
     size_t name_len;
     const void *value;
     int32_t value_len; /* -1: null */

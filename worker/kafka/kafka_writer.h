@@ -4,11 +4,11 @@
  * Idempotent (enable.idempotence and enable.gapless.guarantee, acks -1, 5 requests in flight, no message
  * timeout) or transactional. Within one writer the records of a partition land in the order of
  * kb_kafka_writer_send, each at most once; the library retries by itself and never leaves one out: the first
- * record that a broker refuses for good ends the whole writer (fatal), so give topics that shall fail apart
- * writers of their own. Whether the offsets are the expected ones is the caller's check. Nothing is
- * recompressed here: the codec is `none`. Threads: kb_kafka_writer_send from any thread, for one target from
- * one thread at a time; kb_kafka_writer_poll/_flush (callbacks run there) from one thread at a time; all else
- * from one thread.
+ * record that a broker refuses for good ends the whole writer, so give topics that shall fail apart writers
+ * of their own. Whether the offsets are the expected ones is the caller's check. The codec is `none`:
+ * compressing again would cost more than all else, and a topic with a compression.type of its own is
+ * compressed by its broker. Threads: kb_kafka_writer_send from any thread, for one target from one thread at
+ * a time; kb_kafka_writer_poll, _flush and the txn functions (callbacks run there) from one thread at a time.
  */
 #ifndef KB_WORKER_KAFKA_KAFKA_WRITER_H
 #define KB_WORKER_KAFKA_KAFKA_WRITER_H
@@ -30,7 +30,7 @@ typedef struct kb_kafka_writer_options {
     const char *transactional_id;   /* NULL: idempotent */
     int64_t transaction_timeout_ms; /* 60000 */
     int64_t batch_records;          /* produce_batch_size: 1000 */
-    int64_t batch_bytes;            /* 1 MiB */
+    int64_t batch_bytes;            /* 1000000; at most the smallest max.message.bytes of the targets */
     int64_t linger_ms;              /* 5 */
     int64_t queue_bytes;            /* of all targets together: 32 MiB */
     int64_t max_message_bytes;      /* largest record that may come: 1000000; the broker has its own limit */
