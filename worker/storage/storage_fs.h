@@ -6,9 +6,10 @@
  * synced, and then linked to its name (link(2), which refuses a name that is taken;
  * renameat2(RENAME_NOREPLACE) where there are no hard links; look-then-rename where there is neither, see
  * conditional_put). Then the directory is synced, and its own name in every directory up to the root, once
- * per process. Names that begin with '.' are never listed, nor is "lost+found" in the root. Modes are 0777
- * and 0666 less the umask. System calls that fail with ESTALE are retried a few times from the name on.
- * Threads: as storage.h.
+ * per process. Files whose names begin with '.' are never listed, nor in the root anything that does, nor
+ * "lost+found" there; a topic's directory may begin with '.'. Modes are 0777 and 0666 less the umask. System
+ * calls that fail with ESTALE are retried a few times from the name on, except in the middle of an upload,
+ * whose error is then retryable. Capabilities are probed in the writing modes only. Threads: as storage.h.
  */
 #ifndef KB_WORKER_STORAGE_STORAGE_FS_H
 #define KB_WORKER_STORAGE_STORAGE_FS_H
