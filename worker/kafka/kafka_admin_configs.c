@@ -1,3 +1,5 @@
+#include "worker/kafka/kafka_admin_configs.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,6 +5,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "worker/kafka/kafka_admin_configs.h"
+#include "worker/kafka/kafka_admin_offsets.h"
+#include "worker/kafka/kafka_admin_topics.h"
 
 #define KB_ADMIN_SLICE_MS 100 /* how late a stop or a refusal may be noticed */
 #define KB_ADMIN_TRY_MS 15000 /* of one request; then it is sent again, to another broker where it may be */

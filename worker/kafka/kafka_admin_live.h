@@ -2,8 +2,8 @@
  * kafka_admin_live - the Kafka admin interface over librdkafka: asking, waiting, asking again. For this
  * folder only.
  *
- * kafka_admin_live.c has the object and the loop around one request; kafka_admin_topics.c, _offsets.c and
- * _configs.c have the operations. Threads: as kafka_admin.
+ * Here are the object and the loop around one request; kafka_admin_topics, _offsets and _configs have the
+ * operations. Threads: as kafka_admin.
  */
 #ifndef KB_WORKER_KAFKA_KAFKA_ADMIN_LIVE_H
 #define KB_WORKER_KAFKA_KAFKA_ADMIN_LIVE_H
@@ -62,22 +62,5 @@ void kb_kafka_rounds_answer(kb_kafka_rounds *rounds, size_t at, int error_number
 /* Whether there is another round; waits before it. Not when the stop token is set. */
 bool kb_kafka_rounds_again(kb_kafka_rounds *rounds);
 void kb_kafka_rounds_done(kb_kafka_rounds *rounds);
-
-kb_code kb_kafka_live_get_metadata(kb_kafka_admin *admin, const char *const *topics, size_t count,
-                                   const kb_kafka_call *call, kb_kafka_metadata *ret_metadata, kb_error *err);
-kb_code kb_kafka_live_create_topics(kb_kafka_admin *admin, kb_kafka_new_topic *topics, size_t count,
-                                    bool validate_only, const kb_kafka_call *call, kb_error *err);
-kb_code kb_kafka_live_list_offsets(kb_kafka_admin *admin, kb_kafka_offset_kind kind,
-                                   kb_kafka_offset_query *queries, size_t count, const kb_kafka_call *call,
-                                   kb_error *err);
-kb_code kb_kafka_live_delete_records(kb_kafka_admin *admin, kb_kafka_delete_records *deletes, size_t count,
-                                     const kb_kafka_call *call, kb_error *err);
-kb_code kb_kafka_live_describe_topic_configs(kb_kafka_admin *admin, const char *const *topics, size_t count,
-                                             const kb_kafka_call *call, kb_kafka_configs **ret_array,
-                                             kb_error *err);
-kb_code kb_kafka_live_describe_broker_configs(kb_kafka_admin *admin, const kb_kafka_call *call,
-                                              kb_kafka_configs **ret_one, kb_error *err);
-kb_code kb_kafka_live_alter_topic_configs(kb_kafka_admin *admin, kb_kafka_alter *alters, size_t count,
-                                          const kb_kafka_call *call, kb_error *err);
 
 #endif

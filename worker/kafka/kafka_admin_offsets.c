@@ -1,3 +1,5 @@
+#include "worker/kafka/kafka_admin_offsets.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+#include "worker/kafka/kafka_txn.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -87,30 +87,4 @@ void kb_kafka_writer_purge(kb_kafka_writer *writer);
 size_t kb_kafka_writer_count(kb_kafka_writer *writer);
 void kb_kafka_writer_state(kb_kafka_writer *writer, kb_kafka_state *ret_state);
 
-/* ---- transactional writers ---- */
-
-typedef struct kb_kafka_txn_offset {
-    const char *topic;
-    int32_t partition;
-    int64_t offset;       /* >= 0 */
-    const char *metadata; /* NUL-terminated; NULL: none */
-} kb_kafka_txn_offset;
-
-/*
- * Each call retries by itself until the deadline (boot clock ms). Failures: KB_FENCED (another producer took
- * over the id: end), KB_TEMPORARY_FAILURE with kb_kafka_writer_needs_abort true (abort, then redo the
- * transaction), anything else ends the writer. All block without callbacks but txn_commit, which polls.
- */
-kb_code kb_kafka_writer_txn_init(kb_kafka_writer *writer, int64_t deadline_ms, kb_error *err) KB_CHECK;
-kb_code kb_kafka_writer_txn_begin(kb_kafka_writer *writer, kb_error *err) KB_CHECK;
-/* Makes committed offsets of `group` part of the transaction; no consumer of the group needs to exist. */
-kb_code kb_kafka_writer_txn_offsets(kb_kafka_writer *writer, const char *group,
-                                    const kb_kafka_txn_offset *offsets, size_t count, int64_t deadline_ms,
-                                    kb_error *err) KB_CHECK;
-/* Flushes (deliveries are dispatched), then commits. */
-kb_code kb_kafka_writer_txn_commit(kb_kafka_writer *writer, int64_t deadline_ms, kb_error *err) KB_CHECK;
-/* Purges (deliveries with 75 are dispatched), then aborts. */
-kb_code kb_kafka_writer_txn_abort(kb_kafka_writer *writer, int64_t deadline_ms, kb_error *err) KB_CHECK;
-bool kb_kafka_writer_needs_abort(const kb_kafka_writer *writer);
-
 #endif
