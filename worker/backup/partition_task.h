@@ -65,9 +65,9 @@ typedef struct kb_task {
     /* trouble */
     int64_t retry_at_ms, trouble_since_ms;
     int bad_data_count;
-    atomic_bool settled;     /* journaled as done or lost, or failed: nothing more to wait for */
-    atomic_llong restart_at; /* offset, -1: none asked for */
-    size_t poller;           /* index of the one that owns it */
+    atomic_bool settled;      /* journaled as done or lost, or failed: nothing more to wait for */
+    atomic_llong restart_at;  /* offset, -1: none asked for */
+    struct kb_poller *poller; /* the one that owns it; NULL until it was begun */
 } kb_task;
 
 /* The plan's entries are copied as far as needed. */

@@ -21,7 +21,6 @@
 struct kb_poller {
     kb_pollers *shared;
     size_t share;
-    size_t index;
     pthread_t thread;
     kb_kafka_reader *reader;
     kb_task **active; /* at most `share`, plus restarted ones */
@@ -67,29 +66,23 @@ static void retry_later(kb_task *task, int64_t now_ms)
 
 /* ---- events of the reader ---- */
 
-/* A task found its poller by index: owners of streams are tasks, which know no threads. */
-typedef struct poll_scope {
-    kb_poller *poller;
-} poll_scope;
-static _Thread_local poll_scope scope;
-
 static bool on_record(void *owner, const kb_source_record *record)
 {
     kb_task *task = owner;
-    scope.poller->delivered = true;
+    task->poller->delivered = true;
     bool go_on = kb_task_on_record(task, record);
     if (task->state != KB_TASK_READING)
-        stop_stream(scope.poller, task);
+        stop_stream(task->poller, task);
     return go_on;
 }
 
 static void on_eof(void *owner, int64_t offset)
 {
     kb_task *task = owner;
-    scope.poller->delivered = true;
+    task->poller->delivered = true;
     kb_task_on_eof(task, offset);
     if (task->state != KB_TASK_READING)
-        stop_stream(scope.poller, task);
+        stop_stream(task->poller, task);
 }
 
 static kb_code ask_one(kb_poller *poller, const kb_task *task, kb_kafka_offset_kind kind, int64_t *ret_offset,
@@ -198,19 +191,19 @@ static void on_error(void *owner, const kb_kafka_stream_error *error)
         task->position = error->position;
     switch (error->problem) {
     case KB_KAFKA_STREAM_OUT_OF_RANGE:
-        on_out_of_range(scope.poller, task);
+        on_out_of_range(task->poller, task);
         break;
     case KB_KAFKA_STREAM_TOPIC_GONE:
         on_topic_gone(task);
         break;
     case KB_KAFKA_STREAM_ACCESS:
-        on_access_lost(scope.poller, task, error);
+        on_access_lost(task->poller, task, error);
         break;
     case KB_KAFKA_STREAM_BAD_DATA:
-        on_bad_data(scope.poller, task, error);
+        on_bad_data(task->poller, task, error);
         break;
     case KB_KAFKA_STREAM_OTHER:
-        on_other(scope.poller, task, error);
+        on_other(task->poller, task, error);
         break;
     }
 }
@@ -266,7 +259,7 @@ static void begin_tasks(kb_poller *poller)
             return;
         }
         kb_task *task = &shared->tasks[next];
-        task->poller = poller->index;
+        task->poller = poller;
         if (task->read_began_ms == 0)
             task->read_began_ms = kb_clock_boot_ms();
         if (task->position >= task->cut) {
@@ -358,7 +351,6 @@ static void *run(void *arg)
 {
     kb_poller *poller = arg;
     kb_pollers *shared = poller->shared;
-    scope.poller = poller;
     while (!kb_run_is_ending(shared->control) && atomic_load(&shared->open_tasks) > 0) {
         KB_AUTO_ERROR(err);
         take_restarts(poller);
@@ -388,12 +380,10 @@ static void poller_free(kb_poller *poller)
     free(poller);
 }
 
-kb_code kb_poller_start(kb_pollers *pollers, size_t index, size_t share, kb_poller **ret_poller,
-                        kb_error *err)
+kb_code kb_poller_start(kb_pollers *pollers, size_t share, kb_poller **ret_poller, kb_error *err)
 {
     kb_poller *poller = kb_calloc(1, sizeof *poller);
     poller->shared = pollers;
-    poller->index = index;
     poller->share = share;
     poller->restarts = kb_queue_new(pollers->task_count > 0 ? pollers->task_count : 1, NULL);
     if (kb_kafka_reader_new(pollers->kafka, &pollers->reader_options, &poller->reader, err) != KB_OK) {

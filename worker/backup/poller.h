@@ -37,8 +37,7 @@ typedef struct kb_pollers {
 typedef struct kb_poller kb_poller;
 
 /* `share`: streams at the same time. */
-kb_code kb_poller_start(kb_pollers *pollers, size_t index, size_t share, kb_poller **ret_poller,
-                        kb_error *err) KB_CHECK;
+kb_code kb_poller_start(kb_pollers *pollers, size_t share, kb_poller **ret_poller, kb_error *err) KB_CHECK;
 /* The poller that owns the task reads it again from `offset`. */
 void kb_poller_restart(kb_poller *poller, kb_task *task, int64_t offset);
 /* What the handle waits for; for the watchdog. */
