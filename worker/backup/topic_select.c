@@ -24,11 +24,16 @@ static bool is_internal(const kb_topic_seen *topic)
            strcmp(topic->name, "__transaction_state") == 0;
 }
 
+bool kb_topic_is_named(const kb_topic_rules *rules, const char *name)
+{
+    if (rules->include_count > 0 && !matches_any(rules->include, rules->include_count, name))
+        return false;
+    return !matches_any(rules->exclude, rules->exclude_count, name);
+}
+
 static bool is_wanted(const kb_topic_rules *rules, const kb_topic_seen *topic)
 {
-    if (rules->include_count > 0 && !matches_any(rules->include, rules->include_count, topic->name))
-        return false;
-    if (matches_any(rules->exclude, rules->exclude_count, topic->name))
+    if (!kb_topic_is_named(rules, topic->name))
         return false;
     if (!is_internal(topic))
         return true;

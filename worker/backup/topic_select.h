@@ -53,6 +53,8 @@ typedef struct kb_topic_selection {
  */
 kb_code kb_topic_select(const kb_topic_rules *rules, const kb_topic_seen *seen, size_t seen_count,
                         kb_topic_selection *ret_selection, kb_error *err) KB_CHECK;
+/* Whether the patterns alone select the name. */
+bool kb_topic_is_named(const kb_topic_rules *rules, const char *name);
 void kb_topic_selection_done(kb_topic_selection *selection);
 
 #endif
