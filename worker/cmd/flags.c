@@ -57,10 +57,6 @@ static const struct {
     {"describe", KB_COMMAND_DESCRIBE, FOR_DESCRIBE},
     {"list", KB_COMMAND_LIST, FOR_LIST},
 };
-/* Commands of the whole design that this version does not have. */
-static const char *const ABSENT_COMMANDS[] = {"prune",           "offset-reset",  "offset-snapshot",
-                                              "offset-rollback", "offset-verify", "offset-delete"};
-
 static kb_code parse_sample(const char *text, kb_flags *flags, kb_error *err)
 {
     char *end = NULL;
@@ -174,7 +170,7 @@ static kb_code take_letters(arguments *a, const char *arg, kb_error *err)
 
 static kb_code take_command(kb_flags *flags, const char *name, kb_error *err)
 {
-    if (flags->command != KB_COMMAND_NONE)
+    if (flags->command != KB_COMMAND_COUNT)
         return kb_fail(err, KB_USAGE_ERROR, "unexpected argument '%s' after the command %s", name,
                        flags->command_name);
     for (size_t i = 0; i < KB_ARRAY_LEN(COMMANDS); i++) {
@@ -184,9 +180,9 @@ static kb_code take_command(kb_flags *flags, const char *name, kb_error *err)
         flags->command_name = COMMANDS[i].name;
         return KB_OK;
     }
-    for (size_t i = 0; i < KB_ARRAY_LEN(ABSENT_COMMANDS); i++)
-        if (strcmp(ABSENT_COMMANDS[i], name) == 0)
-            return kb_fail(err, KB_CONFIG_INVALID, "the command %s is not supported by this version", name);
+    kb_command absent;
+    if (kb_command_parse(name, &absent))
+        return kb_fail(err, KB_CONFIG_INVALID, "the command %s is not supported by this version", name);
     return kb_fail(err, KB_USAGE_ERROR, "unknown command '%s'; hint: see --help", name);
 }
 
@@ -214,7 +210,7 @@ static kb_code check_allowed(const arguments *a, kb_error *err)
 
 kb_code kb_flags_parse(int argc, char **argv, kb_flags *ret_flags, kb_error *err)
 {
-    arguments a = {.argv = argv, .count = argc, .next = 1};
+    arguments a = {.argv = argv, .count = argc, .next = 1, .flags = {.command = KB_COMMAND_COUNT}};
     bool options_end = false;
     while (a.next < a.count) {
         const char *arg = argv[a.next++];
@@ -234,7 +230,7 @@ kb_code kb_flags_parse(int argc, char **argv, kb_flags *ret_flags, kb_error *err
         *ret_flags = a.flags;
         return KB_OK;
     }
-    if (a.flags.command == KB_COMMAND_NONE)
+    if (a.flags.command == KB_COMMAND_COUNT)
         return kb_fail(err, KB_USAGE_ERROR, "a command is missing; hint: see --help");
     if (check_allowed(&a, err) != KB_OK)
         return err->code;

@@ -7,21 +7,13 @@
 #include <stdbool.h>
 
 #include "common/base/error.h"
-
-typedef enum kb_command {
-    KB_COMMAND_NONE,
-    KB_COMMAND_BACKUP,
-    KB_COMMAND_RESTORE,
-    KB_COMMAND_VALIDATE,
-    KB_COMMAND_DESCRIBE,
-    KB_COMMAND_LIST
-} kb_command;
+#include "common/contract/worker_config.h"
 
 typedef enum kb_output_format { KB_OUTPUT_TEXT, KB_OUTPUT_JSON } kb_output_format;
 
 /* Strings are borrowed from argv; NULL when not given. */
 typedef struct kb_flags {
-    kb_command command;
+    kb_command command; /* KB_COMMAND_COUNT with --help and --version alone */
     const char *command_name;
     const char *config;
     const char *path;
