@@ -4,8 +4,8 @@
  * kb_worker_config_load reads strictly, reports every error of the file with its place, applies --path and -b
  * and checks what concerns several keys, the command, and the files that are named. The struct holds the
  * effective values: defaults filled in, secrets as kb_secret_source. kb_worker_config_check_supported refuses
- * by name what this version does not do. Everything is immutable after loading and may be read by all
- * threads.
+ * by name what this version does not do (config_support.h). Everything is immutable after loading and may be
+ * read by all threads.
  */
 #ifndef KB_COMMON_CONTRACT_WORKER_CONFIG_H
 #define KB_COMMON_CONTRACT_WORKER_CONFIG_H
@@ -108,17 +108,16 @@ typedef enum kb_config_backend {
 } kb_config_backend;
 
 typedef enum kb_config_signature { KB_CONFIG_SIGNATURE_V4, KB_CONFIG_SIGNATURE_V2 } kb_config_signature;
-typedef enum kb_config_tristate { KB_CONFIG_AUTO, KB_CONFIG_NO, KB_CONFIG_YES } kb_config_tristate;
 
 typedef struct kb_config_s3 {
     char *bucket, *region, *endpoint, *prefix, *role_arn, *web_identity_token_file; /* NULL = not given */
     kb_secret_source access_key, secret_key, session_token;
-    bool path_style; /* effective: true with an endpoint unless given */
+    bool path_style;     /* unless given: true with an endpoint */
+    bool has_path_style; /* given */
     bool allow_http;
     int signature_version; /* kb_config_signature */
     int64_t part_size_bytes;
     bool require_conditional_put;
-    int path_style_given; /* kb_config_tristate */
 } kb_config_s3;
 
 typedef struct kb_config_azure {
@@ -187,7 +186,7 @@ typedef struct kb_config_backup {
     int64_t max_concurrent_partitions;
     bool consumer_group_snapshot;
     int64_t fetch_max_bytes;                     /* effective */
-    int incremental;                             /* kb_config_tristate; AUTO = true with a lineage */
+    bool incremental;                            /* unless given: true with a lineage */
     int on_missing_topic, on_unauthorized_topic; /* kb_config_on_topic */
     kb_opt_i64 rate_limit_bytes_per_sec, rate_limit_records_per_sec;
     int64_t cycle_interval_secs;
@@ -299,7 +298,7 @@ typedef struct kb_config_offsets {
     kb_config_storage store;
     int64_t parallelism, wait_for_empty_secs;
     bool continue_on_error, force, strict, dry_run;
-    kb_opt_i64 timestamp_rfc3339; /* as given under `timestamp`; use timestamp_ms */
+    kb_opt_i64 timestamp; /* not set after loading: see timestamp_ms */
 } kb_config_offsets;
 
 typedef struct kb_config_retention {
@@ -310,8 +309,7 @@ typedef struct kb_config_retention {
 
 typedef struct kb_config_limits {
     kb_block block;
-    int64_t memory_bytes; /* 0 = not given: kb_run_env_memory_bytes */
-    int64_t threads;      /* 0 = not given: kb_run_env_threads */
+    int64_t memory_bytes, threads; /* unless given: what KB_MEMORY_LIMIT and the cgroup grant */
     int64_t no_progress_secs, shutdown_grace_secs, lock_wait_secs, start_jitter_secs;
 } kb_config_limits;
 
@@ -394,23 +392,18 @@ void kb_worker_config_free(kb_worker_config *owned_config);
 void kb_worker_config_free_at(kb_worker_config **at);
 
 /*
- * Refuses with KB_CONFIG_INVALID, one line for each setting, what this version does not do; a setting is
- * never ignored in silence. gssapi: whether the Kafka client was built with it.
+ * The lineage of a backup: `lineage`, else `backup_id` where `offset_storage` is present or
+ * `backup.continuous` is true, else NULL. Borrowed.
  */
-kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_command command, bool gssapi,
-                                         kb_error *err) KB_CHECK;
+const char *kb_worker_config_lineage(const kb_worker_config *config);
 
 /* Whether a key stands in the file with a value ("restore.offset_report"). */
 bool kb_worker_config_is_given(const kb_worker_config *config, const char *dotted_path);
 /* The effective configuration as YAML, secrets as ***, appended to `to`. */
 void kb_worker_config_print(const kb_worker_config *config, kb_strbuf *to);
 
-/*
- * A location of --path into an initialised storage block: file:///dir or a plain path; s3://, azure:// and
- * gs:// as worker.md section 1 has them. Fails with KB_USAGE_ERROR.
- */
-kb_code kb_config_storage_parse_path(const char *location, kb_config_storage *storage,
-                                     kb_error *err) KB_CHECK;
+/* Defaults in, and what it owns freed again; for storage blocks outside of a kb_worker_config. */
+void kb_config_storage_init(kb_config_storage *storage);
 void kb_config_storage_done(kb_config_storage *storage);
 
 /* The address list for the client library: "host:port,host:port"; owned by the caller. */

@@ -98,6 +98,7 @@ static void init_field(const kb_field *field, void *at)
     case KB_FIELD_STRING_MAP:
     case KB_FIELD_I64_MAP:
     case KB_FIELD_NO_EFFECT:
+    case KB_FIELD_REFUSED:
         break; /* zero is "not given" */
     }
 }
@@ -179,6 +180,7 @@ static void done_field(const kb_field *field, void *at)
     case KB_FIELD_OPT_I64:
     case KB_FIELD_ENUM:
     case KB_FIELD_NO_EFFECT:
+    case KB_FIELD_REFUSED:
         break; /* own nothing */
     }
 }
@@ -550,6 +552,9 @@ static void read_field(kb_schema_reader *reader, const kb_field *field, kb_yaml_
     case KB_FIELD_NO_EFFECT:
         kb_problems_add(reader->problems, KB_SEVERITY_NOTE, node->line, node->column, path,
                         "is accepted and has no effect");
+        break;
+    case KB_FIELD_REFUSED:
+        kb_schema_problem(reader, node, path, "is not supported: %s", field->doc);
         break;
     }
 }

@@ -91,7 +91,8 @@ typedef enum kb_field_type {
     KB_FIELD_I64_MAP,     /* kb_i64_map, keys and values within the range */
     KB_FIELD_BLOCK,       /* a struct that begins with kb_block; block */
     KB_FIELD_CUSTOM,      /* custom */
-    KB_FIELD_NO_EFFECT    /* any value; gives a note, nothing is stored */
+    KB_FIELD_NO_EFFECT,   /* any value; gives a note, nothing is stored */
+    KB_FIELD_REFUSED      /* known, and refused whatever the value; doc says why */
 } kb_field_type;
 
 typedef enum kb_field_flag {

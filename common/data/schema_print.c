@@ -10,37 +10,6 @@ struct kb_schema_printer {
     unsigned indent;
 };
 
-static void print_key(kb_schema_printer *printer, const char *key)
-{
-    for (unsigned i = 0; i < printer->indent; i++)
-        kb_strbuf_appends(printer->to, "  ");
-    kb_strbuf_appendf(printer->to, "%s:", key);
-}
-
-void kb_schema_print_literal(kb_schema_printer *printer, const char *key, const char *text)
-{
-    print_key(printer, key);
-    kb_strbuf_appendf(printer->to, " %s\n", text);
-}
-
-void kb_schema_print_number(kb_schema_printer *printer, const char *key, int64_t value)
-{
-    print_key(printer, key);
-    kb_strbuf_appendf(printer->to, " %" PRId64 "\n", value);
-}
-
-void kb_schema_print_begin(kb_schema_printer *printer, const char *key)
-{
-    print_key(printer, key);
-    kb_strbuf_appendc(printer->to, '\n');
-    printer->indent++;
-}
-
-void kb_schema_print_end(kb_schema_printer *printer)
-{
-    printer->indent--;
-}
-
 /* Letters first and nothing that YAML gives a meaning: may stand without quotes. */
 static bool is_bare(const char *text)
 {
@@ -83,12 +52,42 @@ static void append_text(kb_strbuf *to, const char *text)
         append_quoted(to, text);
 }
 
+/* Keys of maps are names from outside. */
+static void print_key(kb_schema_printer *printer, const char *key)
+{
+    for (unsigned i = 0; i < printer->indent; i++)
+        kb_strbuf_appends(printer->to, "  ");
+    append_text(printer->to, key);
+    kb_strbuf_appendc(printer->to, ':');
+}
+
+void kb_schema_print_literal(kb_schema_printer *printer, const char *key, const char *text)
+{
+    print_key(printer, key);
+    kb_strbuf_appendf(printer->to, " %s\n", text);
+}
+
+void kb_schema_print_number(kb_schema_printer *printer, const char *key, int64_t value)
+{
+    print_key(printer, key);
+    kb_strbuf_appendf(printer->to, " %" PRId64 "\n", value);
+}
+
+void kb_schema_print_begin(kb_schema_printer *printer, const char *key)
+{
+    print_key(printer, key);
+    kb_strbuf_appendc(printer->to, '\n');
+    printer->indent++;
+}
+
+void kb_schema_print_end(kb_schema_printer *printer)
+{
+    printer->indent--;
+}
+
 void kb_schema_print_text(kb_schema_printer *printer, const char *key, const char *text)
 {
-    /* Keys of maps are names from outside; keys of fields never need quotes. */
-    KB_AUTO_STRBUF(safe_key, 4u * 1024 * 1024);
-    append_text(&safe_key, key);
-    print_key(printer, kb_strbuf_view(&safe_key));
+    print_key(printer, key);
     kb_strbuf_appendc(printer->to, ' ');
     append_text(printer->to, text);
     kb_strbuf_appendc(printer->to, '\n');
@@ -219,6 +218,7 @@ static void print_field(kb_schema_printer *printer, const kb_field *field, const
         field->custom->print(printer, field, at);
         break;
     case KB_FIELD_NO_EFFECT:
+    case KB_FIELD_REFUSED:
         break;
     }
 }

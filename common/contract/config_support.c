@@ -1,0 +1,88 @@
+#include "common/contract/config_support.h"
+
+#include "common/contract/config_check.h"
+#include "common/contract/config_fields.h"
+
+static const char not_supported[] = "is not supported by this version";
+
+typedef struct kb_support {
+    const kb_worker_config *config;
+    kb_problems *problems;
+} kb_support;
+
+/* Refuses a setting that is in use. */
+static void refuse(const kb_support *support, bool is_used, const char *path)
+{
+    if (is_used)
+        kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, path, "%s; hint: remove it",
+                          not_supported);
+}
+
+static void check_storage(const kb_support *support)
+{
+    int backend = support->config->storage.backend;
+    if (!support->config->storage.block.is_given || backend == KB_CONFIG_FILESYSTEM)
+        return;
+    kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, "storage.backend",
+                      "storage backend %s %s; hint: filesystem", kb_config_backend_name(backend),
+                      not_supported);
+}
+
+static void check_gssapi(const kb_support *support, const kb_config_kafka *kafka, const char *path)
+{
+    if (kafka->block.is_given && kafka->security.sasl_mechanism == KB_CONFIG_GSSAPI)
+        kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, path,
+                          "GSSAPI %s: its Kafka client was built without it", not_supported);
+}
+
+static void check_backup(const kb_support *support)
+{
+    const kb_worker_config *config = support->config;
+    refuse(support, config->offset_storage.is_given, "offset_storage");
+    refuse(support, config->backup.continuous, "backup.continuous");
+    refuse(support, config->backup.incremental && kb_worker_config_is_given(config, "backup.incremental"),
+           "backup.incremental");
+    refuse(support, config->backup.consumer_group_snapshot, "backup.consumer_group_snapshot");
+}
+
+static void check_restore(const kb_support *support)
+{
+    const kb_config_restore *restore = &support->config->restore;
+    refuse(support, restore->consumer_groups.count > 0, "restore.consumer_groups");
+    refuse(support, restore->auto_consumer_groups, "restore.auto_consumer_groups");
+    refuse(support, restore->reset_consumer_offsets, "restore.reset_consumer_offsets");
+    refuse(support, restore->offset_reset.block.is_given, "restore.offset_reset");
+    refuse(support, restore->rollback_snapshot_id != NULL, "restore.rollback_snapshot_id");
+    refuse(support, restore->offset_report != NULL, "restore.offset_report");
+}
+
+static bool is_supported_command(kb_command command)
+{
+    return command == KB_COMMAND_BACKUP || command == KB_COMMAND_RESTORE || command == KB_COMMAND_VALIDATE ||
+           command == KB_COMMAND_DESCRIBE || command == KB_COMMAND_LIST;
+}
+
+kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_command command, bool gssapi,
+                                         kb_error *err)
+{
+    if (!is_supported_command(command))
+        return kb_fail(err, KB_CONFIG_INVALID, "command %s %s", kb_command_name(command), not_supported);
+    kb_problems problems;
+    kb_problems_init(&problems, config->file);
+    const kb_support support = {config, &problems};
+    refuse(&support, config->lineage != NULL, "lineage");
+    refuse(&support, config->resource.block.is_given, "resource");
+    refuse(&support, config->retention.block.is_given, "retention");
+    check_storage(&support);
+    if (command == KB_COMMAND_BACKUP)
+        check_backup(&support);
+    if (command == KB_COMMAND_RESTORE)
+        check_restore(&support);
+    if (command == KB_COMMAND_BACKUP && !gssapi)
+        check_gssapi(&support, &config->source, "source.security.sasl_mechanism");
+    if (command == KB_COMMAND_RESTORE && !gssapi)
+        check_gssapi(&support, &config->target, "target.security.sasl_mechanism");
+    kb_code code = kb_problems_check(&problems, KB_CONFIG_INVALID, err);
+    kb_problems_done(&problems);
+    return code;
+}
