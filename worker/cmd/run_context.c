@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/contract/config_support.h"
 #include "common/contract/exit_codes.h"
 #include "common/contract/version.h"
 
