@@ -246,7 +246,7 @@ static void put_once_tells_created_identical_and_other(void **state)
     assert_int_equal(kb_storage_put_once(*state, "once/a", view_of("two"), &options, &outcome, &stored, &err),
                      KB_OK);
     assert_int_equal(outcome, KB_PUT_OTHER);
-    assert_string_equal(stored.data, "one");
+    assert_string_equal((const char *)stored.data, "one");
     assert_int_equal(kb_storage_put_once(*state, "once/a", view_of("ones"), &options, &outcome, NULL, &err),
                      KB_OK);
     assert_int_equal(outcome, KB_PUT_OTHER);

@@ -281,7 +281,7 @@ static void assert_holds(kb_storage *s, const char *key, const char *text)
     KB_AUTO_BLOB(blob);
     if (kb_storage_get(s, key, 1 << 20, &blob, &err) != KB_OK)
         fail_msg("get %s: %s", key, kb_error_text(&err));
-    assert_string_equal(blob.data, text);
+    assert_string_equal((const char *)blob.data, text);
 }
 
 static kb_code upload_code(kb_storage *s, const char *key, kb_error *err)
