@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 #include "common/sync/queue.h"
+#include "common/sync/run_control.h"
 #include "worker/backup/ledger.h"
-#include "worker/backup/run_control.h"
 #include "worker/catalog/model.h"
 #include "worker/segment/frame.h"
 #include "worker/segment/segment_writer.h"

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
-#include "worker/backup/run_control.h"
+#include "common/sync/run_control.h"
 #include "worker/catalog/journal.h"
 #include "worker/kafka/kafka_admin.h"
 #include "worker/report/progress.h"

@@ -1,12 +1,12 @@
 /*
- * run_control - how the threads of one backup end together: by the user's signal, by the first error that
+ * run_control - how the threads of one run end together: by the user's signal, by the first error that
  * concerns the whole run, or by being done.
  *
- * An error of one partition is kept aside: the other partitions finish and are journaled, then the run ends
- * with it. Threads: any.
+ * An error of one partition is kept aside: the other partitions finish, then the run ends with it. Threads:
+ * any.
  */
-#ifndef KB_WORKER_BACKUP_RUN_CONTROL_H
-#define KB_WORKER_BACKUP_RUN_CONTROL_H
+#ifndef KB_COMMON_SYNC_RUN_CONTROL_H
+#define KB_COMMON_SYNC_RUN_CONTROL_H
 
 #include <pthread.h>
 #include <stdatomic.h>

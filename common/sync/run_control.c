@@ -1,4 +1,4 @@
-#include "worker/backup/run_control.h"
+#include "common/sync/run_control.h"
 
 void kb_run_control_init(kb_run_control *control, kb_stop *stop)
 {
