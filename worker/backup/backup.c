@@ -255,7 +255,8 @@ static void tell_start(const backup_run *run)
 static void release(const backup_run *run)
 {
     KB_AUTO_ERROR(err);
-    if (run->journal == NULL || kb_journal_state_of(run->journal) != KB_JOURNAL_OWNED || kb_journal_is_fenced(run->journal))
+    if (run->journal == NULL || kb_journal_state_of(run->journal) != KB_JOURNAL_OWNED ||
+        kb_journal_is_fenced(run->journal))
         return;
     if (kb_journal_release(run->journal, &err) != KB_OK)
         kb_log(KB_LOG_WARN, "the open backup could not be released; the next attempt may have to wait",

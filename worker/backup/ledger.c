@@ -85,6 +85,14 @@ bool kb_ledger_wait_fresh(kb_ledger *ledger)
     return kb_journal_may_publish(ledger->options.journal);
 }
 
+void kb_ledger_flush(kb_ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->mutex);
+    ledger->locked.urgent_total = ledger->locked.posted_total;
+    pthread_cond_broadcast(&ledger->changed);
+    pthread_mutex_unlock(&ledger->mutex);
+}
+
 bool kb_ledger_is_lost(kb_ledger *ledger, const char *topic)
 {
     pthread_mutex_lock(&ledger->mutex);

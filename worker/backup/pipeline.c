@@ -262,6 +262,7 @@ static void make_tasks(pipeline *p, const kb_backup *backup, const kb_topic_fact
             kb_map_puts(p->by_name, name, task);
         }
     }
+    atomic_store(&p->pollers.unread_tasks, p->pollers.task_count);
     atomic_store(&p->pollers.open_tasks, p->pollers.task_count);
 }
 
@@ -384,6 +385,9 @@ static void watch(pipeline *p)
 {
     while (!kb_run_is_ending(&p->control) && atomic_load(&p->pollers.open_tasks) > 0) {
         (void)kb_stop_wait(p->settings->stop, KB_TICK_MS);
+        /* Nothing more to wait for but the journal: no need to wait for its interval too. */
+        if (atomic_load(&p->pollers.unread_tasks) == 0)
+            kb_ledger_flush(p->ledger);
         refresh_lag(p, kb_clock_boot_ms());
         check_progress(p);
     }

@@ -229,6 +229,7 @@ static void drop_finished(kb_poller *poller)
     for (size_t i = 0; i < poller->active_count; i++)
         if (counts_as_active(poller->active[i]))
             poller->active[kept++] = poller->active[i];
+    atomic_fetch_sub(&poller->shared->unread_tasks, poller->active_count - kept);
     poller->active_count = kept;
 }
 
@@ -244,8 +245,10 @@ static void take_restarts(kb_poller *poller)
         if (task->state == KB_TASK_READING)
             stop_stream(poller, task);
         kb_task_restart(task, offset);
-        if (!was_active)
+        if (!was_active) {
+            atomic_fetch_add(&poller->shared->unread_tasks, 1);
             add_active(poller, task);
+        }
     }
 }
 

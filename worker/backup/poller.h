@@ -30,8 +30,9 @@ typedef struct kb_pollers {
     bool warn_unauthorized; /* on_unauthorized_topic: warn */
     kb_task *tasks;         /* those that have something to read, in the order of the plan */
     size_t task_count;
-    atomic_size_t next_task;  /* the first that no poller has begun */
-    atomic_size_t open_tasks; /* not settled */
+    atomic_size_t next_task;    /* the first that no poller has begun */
+    atomic_size_t unread_tasks; /* not handed to their lanes as a whole */
+    atomic_size_t open_tasks;   /* not settled */
 } kb_pollers;
 
 typedef struct kb_poller kb_poller;
