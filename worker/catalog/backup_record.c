@@ -388,3 +388,37 @@ kb_code kb_backup_record_read(const void *data, size_t len, const char *backup_i
         kb_object_source_of(kb_view_of(data, len));
     return kb_backup_record_read_source(source, backup_id, ret_backup, err);
 }
+
+/* Ends the reading of the summary: everything it needs stands before. */
+static kb_code stop_at_topics(kb_json_reader *reader, void *target, void *ctx, kb_error *err)
+{
+    (void)target;
+    record_state *state = ctx;
+    if (state->totals.topics < 0)
+        return kb_json_skip(reader, err);
+    return KB_ERR_END;
+}
+
+kb_code kb_backup_record_read_summary(kb_object_source *source, const char *backup_id, kb_backup **ret_backup,
+                                      kb_backup_totals *ret_totals, kb_error *err)
+{
+    kb_field fields[KB_ARRAY_LEN(record_fields)];
+    memcpy(fields, record_fields, sizeof fields);
+    for (size_t i = 0; i < KB_ARRAY_LEN(fields); i++)
+        if (strcmp(fields[i].name, "topics") == 0)
+            fields[i].read = stop_at_topics;
+    KB_AUTO_BACKUP kb_backup *backup = kb_backup_new(backup_id);
+    record_state state = {.backup = backup, .backup_id = backup_id, .totals = {.topics = -1}};
+    kb_json_reader *reader KB_CLEANUP(kb_json_reader_free_at) =
+        kb_json_reader_new_source(kb_object_source_next, source, NULL);
+    kb_code code = kb_fields_read(reader, fields, KB_ARRAY_LEN(fields), backup, &state, NULL, err);
+    if (code != KB_OK && code != KB_ERR_END)
+        return code;
+    if (state.totals.topics < 0 || backup->owner == NULL || backup->lineage == NULL)
+        return kb_fail(err, KB_ERR_FORMAT, "it is no whole backup.json");
+    if (backup->lineage[0] == '\0')
+        kb_text_set(&backup->lineage, NULL);
+    *ret_totals = state.totals;
+    *ret_backup = KB_TAKE(backup);
+    return KB_OK;
+}

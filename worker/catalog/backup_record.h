@@ -29,5 +29,11 @@ kb_code kb_backup_record_read(const void *data, size_t len, const char *backup_i
 /* The same from an object, without holding it. */
 kb_code kb_backup_record_read_source(kb_object_source *source, const char *backup_id, kb_backup **ret_backup,
                                      kb_error *err) KB_CHECK;
+/*
+ * Reads only up to `topics`: heads, lists and totals, unverified; for `list`. A file whose fields stand in
+ * another order than ours is read whole. KB_ERR_FORMAT, or as the source.
+ */
+kb_code kb_backup_record_read_summary(kb_object_source *source, const char *backup_id, kb_backup **ret_backup,
+                                      kb_backup_totals *ret_totals, kb_error *err) KB_CHECK;
 
 #endif

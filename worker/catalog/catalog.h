@@ -1,5 +1,5 @@
 /*
- * catalog - backups in a store: open one, list all, publish a sealed one.
+ * catalog - backups in a store: open one, publish a sealed one (catalog_list: all of them).
  *
  * Which files exist and agree decides what a backup is (storage-format, 11): complete for us means that
  * manifest.json and backup.json exist, both hashes hold and the versions are known. Publishing is idempotent:
@@ -9,22 +9,9 @@
 #ifndef KB_WORKER_CATALOG_CATALOG_H
 #define KB_WORKER_CATALOG_CATALOG_H
 
+#include "worker/catalog/catalog_list.h"
 #include "worker/catalog/model.h"
 #include "worker/storage/storage.h"
-
-typedef enum kb_catalog_state {
-    KB_CATALOG_COMPLETE,
-    KB_CATALOG_FOREIGN,
-    KB_CATALOG_OPEN,
-    KB_CATALOG_SEALED,
-    KB_CATALOG_CLOSED,
-    KB_CATALOG_PRUNED,
-    KB_CATALOG_DAMAGED,
-    KB_CATALOG_STATE_COUNT
-} kb_catalog_state;
-
-/* "complete", ... as `list` shows it. Static. */
-const char *kb_catalog_state_name(kb_catalog_state state);
 
 typedef struct kb_catalog_open_options {
     bool allow_pruned;
@@ -46,33 +33,6 @@ kb_code kb_catalog_open(kb_storage *storage, const char *backup_id, const kb_cat
  * *ret_text is owned. */
 kb_code kb_catalog_read_index(kb_storage *storage, const char *backup_id, kb_catalog_state state,
                               char **ret_text, size_t *ret_len, kb_error *err) KB_CHECK;
-
-/* A row of `list`; what is unknown is NULL, 0 (times, counts: then has_numbers is false). */
-typedef struct kb_catalog_row {
-    char *backup_id;
-    kb_catalog_state state;
-    char *lineage;
-    char *base;
-    char *problem; /* why it is damaged */
-    int64_t created_at;
-    int64_t snapshot_time;
-    int64_t completed_at;
-    bool has_numbers;
-    int64_t records, raw_bytes, stored_bytes, own_bytes, gaps;
-} kb_catalog_row;
-
-typedef struct kb_catalog_rows {
-    kb_catalog_row *rows; /* newest first (created_at, then id) */
-    size_t count;
-    size_t capacity;
-} kb_catalog_rows;
-
-/*
- * All backups of a store, state by presence, without hashing. What cannot be read is a row with state damaged
- * and its problem; only a failing listing is an error. `ret_rows` is freed by kb_catalog_rows_done.
- */
-kb_code kb_catalog_list(kb_storage *storage, kb_catalog_rows *ret_rows, kb_error *err) KB_CHECK;
-void kb_catalog_rows_done(kb_catalog_rows *rows);
 
 /*
  * Steps 7 and 8 of the order of writes for a sealed backup: writes backup.json and manifest.json, or finds

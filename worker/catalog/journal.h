@@ -18,12 +18,13 @@
 
 #include "common/base/clock.h"
 #include "common/sync/wait.h"
+#include "worker/catalog/holder.h"
+#include "worker/catalog/journal_entry.h"
 #include "worker/catalog/model.h"
 #include "worker/storage/storage.h"
 
 typedef struct kb_journal kb_journal;
 
-#define KB_ATTEMPT_ID_SIZE 16
 /* Without a new entry for so long a holder is taken to be dead. */
 #define KB_JOURNAL_SILENCE_MS 180000
 /* Nothing is published when the last entry is older. */
@@ -32,31 +33,14 @@ typedef struct kb_journal kb_journal;
 #define KB_JOURNAL_MIN_INTERVAL_MS 1000
 #define KB_JOURNAL_POLL_MS 15000
 
-/* Who writes; texts may be "" but not NULL. */
-typedef struct kb_holder {
-    char *job_name;
-    char *job_uid; /* "" never equals another */
-    char *pod_name;
-    char *host;
-    char *boot_id;
-    int64_t pid;
-    int64_t pid_start; /* start time in clock ticks since boot (proc(5), stat field 22) */
-} kb_holder;
-
-/* This process; the three names are copied, NULL counts as "". */
-void kb_holder_init(kb_holder *holder, const char *job_name, const char *job_uid, const char *pod_name);
-void kb_holder_copy(kb_holder *to, const kb_holder *from);
-void kb_holder_done(kb_holder *holder);
-/* Whether it is certain that the holder's process is gone: same machine, no process of that pid and start. */
-bool kb_holder_is_dead(const kb_holder *holder);
-
 typedef enum kb_journal_state {
     KB_JOURNAL_FRESH,    /* no entry yet: plan, then kb_journal_begin */
     KB_JOURNAL_OPEN,     /* somebody's open backup, free to take over */
     KB_JOURNAL_SEALED,   /* kb_catalog_publish(kb_journal_backup) finishes it, whoever made it */
     KB_JOURNAL_COMPLETE, /* complete already, and ours by jobUid: end as that backup ended */
     KB_JOURNAL_OWNED,    /* begun or taken over by this attempt */
-    KB_JOURNAL_RELEASED, /* released by this attempt */
+    KB_JOURNAL_RELEASED, /* released by this attempt; kb_journal_inspect: by any */
+    KB_JOURNAL_CLOSED,   /* kb_journal_inspect only: given up by prune */
     KB_JOURNAL_FENCED,
 } kb_journal_state;
 
@@ -67,7 +51,7 @@ typedef struct kb_journal_options {
     bool require_conditional_put;
     int64_t lock_wait_ms;  /* how long kb_journal_wait waits in all for a live holder */
     const kb_clock *clock; /* NULL = system */
-    kb_stop *stop;         /* borrowed, may be NULL; waiting ends with KB_ERR_STOPPED */
+    kb_stop *stop;         /* borrowed; waiting ends with KB_ERR_STOPPED. NULL only with `wait` */
     /* Waits ms, true when stopped; NULL = kb_stop_wait on stop. For tests with a fake clock. */
     bool (*wait)(void *ctx, int64_t ms);
     void *wait_ctx;
@@ -93,60 +77,35 @@ kb_code kb_journal_wait(kb_journal *journal, kb_error *err) KB_CHECK;
 kb_journal_state kb_journal_state_of(const kb_journal *journal);
 
 /*
+ * When one of these three fails otherwise, the entry may be stored: kb_journal_retry settles it.
+ *
  * Writes entry 0 with the plan: everything of `owned_plan` (taken over in any case) up to topics, with
  * partitions at to = from (or reuse_up_to). Sends it twice and reads it back (7.5): sets conditional_put.
  * KB_ERR_EXISTS when another attempt was first.
  */
 kb_code kb_journal_begin(kb_journal *journal, kb_backup *owned_plan, kb_error *err) KB_CHECK;
-/* Writes the `open` entry of this attempt; the plan stays. KB_ERR_EXISTS when another attempt was first. */
+/* Writes the `open` entry of this attempt; the plan stays; aborts unfinished uploads of the others.
+ * KB_ERR_EXISTS when another attempt was first. */
 kb_code kb_journal_take_over(kb_journal *journal, kb_error *err) KB_CHECK;
 /* The same with another plan; only while no progress exists. */
 kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *err) KB_CHECK;
 
-/* News of one partition. */
-typedef struct kb_partition_progress {
-    const char *topic; /* borrowed */
-    int32_t partition;
-    int64_t position;           /* first offset not covered */
-    int64_t cut;                /* raised value; -1 = as before */
-    int64_t cut_time;           /* when a raised cut was read; 0 = none */
-    int64_t reuse_up_to;        /* -1 = as before; else it voids the new segments (12) */
-    bool done;                  /* nothing more to read */
-    kb_segment_entry *segments; /* ascending; owned by the caller, their names are copied */
-    size_t segment_count;
-    const kb_gap *gaps;
-    size_t gap_count;
-    const kb_probe *probes; /* replace nothing, the highest offsets stay */
-    size_t probe_count;
-    int64_t max_record_bytes; /* greatest total_len seen; raises the topic's, 0 = no news */
-} kb_partition_progress;
-
-typedef struct kb_topic_event {
-    const char *topic;
-    kb_topic_state state;
-} kb_topic_event;
-
-/* A progress entry; all borrowed. All zero = heartbeat. */
-typedef struct kb_journal_news {
-    const kb_partition_progress *partitions;
-    size_t partition_count;
-    const kb_topic_event *topic_events;
-    size_t topic_event_count;
-    const kb_finding_entry *findings; /* new ones */
-    size_t finding_count;
-    const kb_groups_ref *groups; /* NULL = no news */
-} kb_journal_news;
-
 /*
- * Writes a progress entry and, once it is durable, applies it to the model. Fails with KB_FENCED, with
- * KB_ERR_INTERNAL when the news contradict the model (position backwards, a segment above the cut, overlap;
- * nothing is written then), or as the store does: then nothing is applied, and the same entry must be sent
- * again (call again with the same news) or the run end.
+ * Writes a progress entry and, once it is durable, applies it to the model. Fails with KB_FENCED; with
+ * KB_ERR_INTERNAL when the news contradict the model (see kb_news_check; nothing is written then); or as the
+ * store does: whether the entry is durable is then unknown, and kb_journal_retry must settle it.
  */
 kb_code kb_journal_progress(kb_journal *journal, const kb_journal_news *news, kb_error *err) KB_CHECK;
+/*
+ * Sends again what an earlier call could not, the same bytes, and applies it. KB_OK at once when nothing is
+ * pending. Every call that writes an entry does this first. Never give the same news to kb_journal_progress
+ * twice.
+ */
+kb_code kb_journal_retry(kb_journal *journal, kb_error *err) KB_CHECK;
 /* Writes `release`: the owner stops cleanly. */
 kb_code kb_journal_release(kb_journal *journal, kb_error *err) KB_CHECK;
-/* Writes `seal` with the totals; sets completed_at and generator of the model. Then kb_catalog_publish. */
+/* Writes `seal` with the totals; sets completed_at and generator of the model. Then kb_catalog_publish.
+ * KB_ERR_INTERNAL when a partition is not covered up to its cut although its topic is `ok`. */
 kb_code kb_journal_seal(kb_journal *journal, const char *generator, kb_error *err) KB_CHECK;
 
 /* The durable state: plan, positions, segments. NULL while FRESH. Borrowed until the next call. */
@@ -167,8 +126,10 @@ bool kb_journal_is_fenced(const kb_journal *journal);
  * 60 s. 0 = now. */
 int64_t kb_journal_due_in_ms(const kb_journal *journal, int64_t interval_ms, bool has_news);
 
-/* Reads the whole journal of a backup without owning it (list, validate). KB_ERR_NOT_FOUND when there is no
- * entry 0. ret_state: OPEN or SEALED, or KB_ERR_END when it was closed. *ret_backup is owned. */
+/*
+ * Reads the whole journal of a backup without owning it (list, validate): OPEN, RELEASED, SEALED or CLOSED.
+ * *ret_backup is owned. KB_ERR_NOT_FOUND when there is no entry 0, KB_BACKUP_CORRUPT, or as the store does.
+ */
 kb_code kb_journal_inspect(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
                            kb_journal_state *ret_state, kb_error *err) KB_CHECK;
 

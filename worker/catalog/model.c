@@ -695,12 +695,22 @@ kb_code kb_backup_totals_of(const kb_backup *backup, kb_backup_totals *ret_total
     return KB_OK;
 }
 
-/* Passes over the gaps that begin below `limit`; returns where the last of them ends, at least `at`. */
+/* Passes over the gaps that join at `at` and end up to `limit`; returns where the last of them ends. */
 static int64_t skip_gaps(const kb_partition_entry *partition, size_t *next_gap, int64_t at, int64_t limit)
 {
-    while (*next_gap < partition->gap_count && partition->gaps[*next_gap].start >= at &&
+    while (*next_gap < partition->gap_count && partition->gaps[*next_gap].start == at &&
            partition->gaps[*next_gap].end <= limit)
         at = partition->gaps[(*next_gap)++].end;
+    return at;
+}
+
+int64_t kb_partition_joined(const kb_partition_entry *partition)
+{
+    int64_t at = partition->reuse_up_to >= 0 ? partition->reuse_up_to : partition->from;
+    if (partition->segment_count > 0)
+        at = partition->segments[partition->segment_count - 1].to;
+    if (partition->gap_count > 0 && partition->gaps[partition->gap_count - 1].end > at)
+        at = partition->gaps[partition->gap_count - 1].end;
     return at;
 }
 
@@ -720,7 +730,7 @@ kb_code kb_partition_check_tiling(const kb_partition_entry *partition, kb_error 
     }
     at = skip_gaps(partition, &next_gap, at, partition->to);
     if (next_gap < partition->gap_count)
-        return kb_fail(err, KB_ERR_FORMAT, "gap [%lld, %lld) lies over or beyond the segments",
+        return kb_fail(err, KB_ERR_FORMAT, "gap [%lld, %lld) does not join what lies around it",
                        (long long)partition->gaps[next_gap].start, (long long)partition->gaps[next_gap].end);
     if (at > partition->to || partition->from > partition->to || partition->to > partition->cut)
         return kb_fail(

@@ -289,9 +289,13 @@ void kb_backup_add_warning(kb_backup *backup, const char *fmt, ...) KB_PRINTF(2,
 
 /* The one computation of the totals. KB_ERR_FORMAT when a sum overflows. */
 kb_code kb_backup_totals_of(const kb_backup *backup, kb_backup_totals *ret_totals, kb_error *err) KB_CHECK;
+/* Where the next segment or gap must join: the end of the last one, else where new data begins. It lies below
+ * `to` by what is known to be empty at the end. */
+int64_t kb_partition_joined(const kb_partition_entry *partition);
 /*
  * Whether the segments of a partition of ours tile [from, to): from of each segment is the `to` of the one
- * before, the end of the gap between them, or the partition's from; to <= cut. KB_ERR_FORMAT says where not.
+ * before, the end of the gap between them, or the partition's from; gaps join likewise; to <= cut.
+ * KB_ERR_FORMAT says where not.
  */
 kb_code kb_partition_check_tiling(const kb_partition_entry *partition, kb_error *err) KB_CHECK;
 
