@@ -18,8 +18,11 @@
 typedef struct pending_entry {
     char *text; /* NULL = none */
     size_t len;
-    bool is_first;    /* of this attempt */
-    bool is_takeover; /* uploads of earlier attempts are to be aborted */
+    kb_entry_kind kind;
+    int64_t time_ms;       /* as the entry says */
+    const char *failpoint; /* once it is stored; static */
+    bool is_first;         /* of this attempt */
+    bool is_takeover;      /* uploads of earlier attempts are to be aborted */
 } pending_entry;
 
 struct kb_journal {
@@ -410,10 +413,17 @@ static kb_entry_head next_head(const kb_journal *journal, kb_entry_kind kind)
     return head;
 }
 
-static void set_pending(kb_journal *journal, kb_strbuf *text)
+static void set_pending(kb_journal *journal, const kb_entry_head *head, kb_strbuf *text,
+                        const char *failpoint)
 {
     size_t len = text->len;
-    journal->pending = (pending_entry){.text = kb_strbuf_take(text), .len = len};
+    journal->pending = (pending_entry){
+        .text = kb_strbuf_take(text),
+        .len = len,
+        .kind = head->kind,
+        .time_ms = head->time_ms,
+        .failpoint = failpoint,
+    };
 }
 
 static void clear_pending(kb_journal *journal)
@@ -492,9 +502,23 @@ static kb_code prove_store(kb_journal *journal, const char *key, kb_error *err)
     return code;
 }
 
-/* What follows once the first entry of an attempt is durable. */
-static kb_code own(kb_journal *journal, bool is_takeover, kb_error *err)
+/* The entry is durable: the model follows. */
+static kb_code settle(kb_journal *journal, const char *key, int64_t sent_ms, kb_error *err)
 {
+    pending_entry *pending = &journal->pending;
+    kb_code code = kb_replay_add(&journal->replay, pending->text, pending->len, err);
+    if (code != KB_OK)
+        return kb_wrap_as(err, KB_ERR_INTERNAL, "own journal entry '%s'", key);
+    bool is_takeover = pending->is_takeover;
+    kb_entry_kind kind = pending->kind;
+    clear_pending(journal);
+    atomic_store(&journal->sent_ms, sent_ms);
+    if (kind == KB_ENTRY_SEAL)
+        atomic_store(&journal->state, KB_JOURNAL_SEALED);
+    if (kind == KB_ENTRY_RELEASE)
+        atomic_store(&journal->state, KB_JOURNAL_RELEASED);
+    if (kind != KB_ENTRY_OPEN)
+        return KB_OK;
     journal->replay.backup->conditional_put = journal->conditional_put;
     atomic_store(&journal->state, KB_JOURNAL_OWNED);
     if (!is_takeover)
@@ -503,9 +527,18 @@ static kb_code own(kb_journal *journal, bool is_takeover, kb_error *err)
     return kb_storage_abort_leftovers(journal->storage, prefix, NULL, err);
 }
 
+static kb_code meet_other(kb_journal *journal, const char *key, const kb_blob *stored, kb_error *err)
+{
+    bool is_first = journal->pending.is_first;
+    clear_pending(journal);
+    if (!is_first)
+        return fail_fenced(journal, stored, err);
+    return kb_fail(err, KB_ERR_EXISTS, "another attempt wrote '%s' first", key);
+}
+
 static kb_code send_pending(kb_journal *journal, kb_error *err)
 {
-    pending_entry *pending = &journal->pending;
+    const pending_entry *pending = &journal->pending;
     KB_AUTOFREE char *key = kb_layout_journal_key(journal->backup_id, journal->replay.next_seq);
     const kb_put_once_options options = {.max_stored_bytes = KB_JOURNAL_ENTRY_MAX_BYTES,
                                          .failpoint = "journal.sent_no_reply"};
@@ -514,28 +547,16 @@ static kb_code send_pending(kb_journal *journal, kb_error *err)
     KB_AUTO_BLOB(stored);
     kb_code code = kb_storage_put_once(journal->storage, key, kb_view_of(pending->text, pending->len),
                                        &options, &outcome, &stored, err);
-    bool is_first = pending->is_first;
-    if (code == KB_OK && outcome == KB_PUT_OTHER) {
-        clear_pending(journal);
-        if (!is_first)
-            return fail_fenced(journal, &stored, err);
-        return kb_fail(err, KB_ERR_EXISTS, "another attempt wrote '%s' first", key);
-    }
-    if (code == KB_OK && is_first)
+    if (code == KB_OK && outcome == KB_PUT_OTHER)
+        return meet_other(journal, key, &stored, err);
+    if (code == KB_OK && pending->is_first)
         code = prove_store(journal, key, err);
     if (code == KB_ERR_EXISTS)
         clear_pending(journal);
-    if (code == KB_OK) {
-        code = kb_replay_add(&journal->replay, pending->text, pending->len, err);
-        if (code != KB_OK)
-            return kb_wrap_as(err, KB_ERR_INTERNAL, "own journal entry '%s'", key);
-    }
-    if (code != KB_OK)
-        return code;
-    bool is_takeover = pending->is_takeover;
-    clear_pending(journal);
-    atomic_store(&journal->sent_ms, sent_ms);
-    return is_first ? own(journal, is_takeover, err) : KB_OK;
+    /* An error here is a reply that was lost: the entry stays pending and is recognised when sent again. */
+    if (code == KB_OK && pending->failpoint != NULL)
+        code = KB_FAILPOINT(pending->failpoint, err);
+    return code == KB_OK ? settle(journal, key, sent_ms, err) : code;
 }
 
 kb_code kb_journal_retry(kb_journal *journal, kb_error *err)
@@ -558,55 +579,48 @@ static kb_code prepare(kb_journal *journal, kb_error *err)
     return KB_OK;
 }
 
-static kb_code send(kb_journal *journal, kb_strbuf *text, kb_error *err)
+static kb_code send(kb_journal *journal, const kb_entry_head *head, kb_strbuf *text, const char *failpoint,
+                    kb_error *err)
 {
     kb_code code = kb_strbuf_check(text, "the journal entry", err);
     if (code != KB_OK)
         return code;
-    set_pending(journal, text);
+    set_pending(journal, head, text, failpoint);
     return send_pending(journal, err);
 }
 
 /* The first entry of this attempt, with a plan or without. */
-static kb_code open_attempt(kb_journal *journal, const kb_backup *plan, kb_error *err)
+static kb_code open_attempt(kb_journal *journal, kb_journal_state from, const kb_backup *plan, kb_error *err)
 {
-    bool is_takeover = journal->replay.next_seq > 0;
+    if (journal->pending.text != NULL && journal->pending.is_first)
+        return send_pending(journal, err);
+    if (kb_journal_state_of(journal) != from)
+        return kb_fail(err, KB_ERR_INTERNAL, "the journal of backup '%s' is not in the state for this",
+                       journal->backup_id);
     journal->attempt = journal->replay.last.attempt + 1;
     KB_AUTO_STRBUF(text, KB_JOURNAL_ENTRY_MAX_BYTES);
     kb_entry_head head = next_head(journal, KB_ENTRY_OPEN);
     kb_code code = kb_entry_encode_open(&head, journal->backup_id, plan, &text, err);
     if (code != KB_OK)
         return code;
-    set_pending(journal, &text);
+    set_pending(journal, &head, &text, "open.after");
     journal->pending.is_first = true;
-    journal->pending.is_takeover = is_takeover;
+    journal->pending.is_takeover = journal->replay.next_seq > 0;
     code = send_pending(journal, err);
-    if (code != KB_OK) {
-        journal->attempt = code == KB_ERR_EXISTS ? 0 : journal->attempt;
-        return code;
-    }
-    return KB_FAILPOINT("open.after", err);
-}
-
-static kb_code check_state(const kb_journal *journal, kb_journal_state state, kb_error *err)
-{
-    if (kb_journal_state_of(journal) != state || journal->pending.text != NULL)
-        return kb_fail(err, KB_ERR_INTERNAL, "the journal of backup '%s' is not in the state for this",
-                       journal->backup_id);
-    return KB_OK;
+    if (code == KB_ERR_EXISTS)
+        journal->attempt = 0;
+    return code;
 }
 
 kb_code kb_journal_begin(kb_journal *journal, kb_backup *owned_plan, kb_error *err)
 {
     KB_AUTO_BACKUP kb_backup *plan = owned_plan;
-    kb_code code = check_state(journal, KB_JOURNAL_FRESH, err);
-    return code == KB_OK ? open_attempt(journal, plan, err) : code;
+    return open_attempt(journal, KB_JOURNAL_FRESH, plan, err);
 }
 
 kb_code kb_journal_take_over(kb_journal *journal, kb_error *err)
 {
-    kb_code code = check_state(journal, KB_JOURNAL_OPEN, err);
-    return code == KB_OK ? open_attempt(journal, NULL, err) : code;
+    return open_attempt(journal, KB_JOURNAL_OPEN, NULL, err);
 }
 
 kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *err)
@@ -614,12 +628,28 @@ kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *
     KB_AUTO_BACKUP kb_backup *plan = owned_plan;
     if (journal->replay.has_progress)
         return kb_fail(err, KB_ERR_INTERNAL, "backup '%s' has progress, its plan stays", journal->backup_id);
-    kb_code code = check_state(journal, KB_JOURNAL_OPEN, err);
-    return code == KB_OK ? open_attempt(journal, plan, err) : code;
+    return open_attempt(journal, KB_JOURNAL_OPEN, plan, err);
+}
+
+/* Whether the pending entry says just this: then the caller tries again what failed. */
+static bool is_pending(const kb_journal *journal, const kb_journal_news *news)
+{
+    const pending_entry *pending = &journal->pending;
+    KB_AUTO_ERROR(ignored);
+    if (pending->text == NULL || pending->kind != KB_ENTRY_PROGRESS ||
+        kb_news_check(journal->replay.backup, news, &ignored) != KB_OK)
+        return false;
+    KB_AUTO_STRBUF(text, KB_JOURNAL_ENTRY_MAX_BYTES);
+    kb_entry_head head = next_head(journal, KB_ENTRY_PROGRESS);
+    head.time_ms = pending->time_ms;
+    return kb_entry_encode_progress(&head, journal->replay.backup, news, &text, &ignored) == KB_OK &&
+           text.len == pending->len && memcmp(kb_strbuf_view(&text), pending->text, text.len) == 0;
 }
 
 kb_code kb_journal_progress(kb_journal *journal, const kb_journal_news *news, kb_error *err)
 {
+    if (is_pending(journal, news))
+        return send_pending(journal, err);
     kb_code code = prepare(journal, err);
     if (code == KB_OK)
         code = kb_news_check(journal->replay.backup, news, err);
@@ -631,26 +661,23 @@ kb_code kb_journal_progress(kb_journal *journal, const kb_journal_news *news, kb
     code = kb_entry_encode_progress(&head, journal->replay.backup, news, &text, err);
     if (code == KB_OK && has_news)
         code = KB_FAILPOINT("progress.before", err);
-    if (code == KB_OK)
-        code = send(journal, &text, err);
-    if (code != KB_OK)
-        return code;
-    return has_news ? KB_FAILPOINT("progress.after", err) : KB_FAILPOINT("heartbeat.after", err);
+    return code == KB_OK ? send(journal, &head, &text, has_news ? "progress.after" : "heartbeat.after", err)
+                         : code;
 }
 
 kb_code kb_journal_release(kb_journal *journal, kb_error *err)
 {
-    kb_code code = prepare(journal, err);
+    kb_code code = kb_journal_retry(journal, err);
+    if (code == KB_OK && kb_journal_state_of(journal) == KB_JOURNAL_RELEASED)
+        return KB_OK;
+    if (code == KB_OK)
+        code = prepare(journal, err);
     if (code != KB_OK)
         return code;
     KB_AUTO_STRBUF(text, KB_JOURNAL_ENTRY_MAX_BYTES);
     kb_entry_head head = next_head(journal, KB_ENTRY_RELEASE);
     code = kb_entry_encode_release(&head, journal->backup_id, &text, err);
-    if (code == KB_OK)
-        code = send(journal, &text, err);
-    if (code == KB_OK)
-        atomic_store(&journal->state, KB_JOURNAL_RELEASED);
-    return code;
+    return code == KB_OK ? send(journal, &head, &text, NULL, err) : code;
 }
 
 /* Everything that must hold before readers are told that the backup is whole. */
@@ -674,7 +701,11 @@ static kb_code check_whole(const kb_backup *backup, kb_error *err)
 
 kb_code kb_journal_seal(kb_journal *journal, const char *generator, kb_error *err)
 {
-    kb_code code = prepare(journal, err);
+    kb_code code = kb_journal_retry(journal, err);
+    if (code == KB_OK && kb_journal_state_of(journal) == KB_JOURNAL_SEALED)
+        return KB_OK;
+    if (code == KB_OK)
+        code = prepare(journal, err);
     if (code == KB_OK)
         code = check_whole(journal->replay.backup, err);
     if (code != KB_OK)
@@ -682,10 +713,5 @@ kb_code kb_journal_seal(kb_journal *journal, const char *generator, kb_error *er
     KB_AUTO_STRBUF(text, KB_JOURNAL_ENTRY_MAX_BYTES);
     kb_entry_head head = next_head(journal, KB_ENTRY_SEAL);
     code = kb_entry_encode_seal(&head, journal->replay.backup, generator, &text, err);
-    if (code == KB_OK)
-        code = send(journal, &text, err);
-    if (code != KB_OK)
-        return code;
-    atomic_store(&journal->state, KB_JOURNAL_SEALED);
-    return KB_FAILPOINT("seal.after", err);
+    return code == KB_OK ? send(journal, &head, &text, "seal.after", err) : code;
 }

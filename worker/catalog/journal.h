@@ -77,7 +77,7 @@ kb_code kb_journal_wait(kb_journal *journal, kb_error *err) KB_CHECK;
 kb_journal_state kb_journal_state_of(const kb_journal *journal);
 
 /*
- * When one of these three fails otherwise, the entry may be stored: kb_journal_retry settles it.
+ * When one of these three fails otherwise, the entry may be stored: calling again sends the same bytes.
  *
  * Writes entry 0 with the plan: everything of `owned_plan` (taken over in any case) up to topics, with
  * partitions at to = from (or reuse_up_to). Sends it twice and reads it back (7.5): sets conditional_put.
@@ -93,13 +93,11 @@ kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *
 /*
  * Writes a progress entry and, once it is durable, applies it to the model. Fails with KB_FENCED; with
  * KB_ERR_INTERNAL when the news contradict the model (see kb_news_check; nothing is written then); or as the
- * store does: whether the entry is durable is then unknown, and kb_journal_retry must settle it.
+ * store does: whether the entry is durable is then unknown. Calling again with the same news sends the same
+ * bytes; other news, and every other call that writes an entry, first settle what is pending.
  */
 kb_code kb_journal_progress(kb_journal *journal, const kb_journal_news *news, kb_error *err) KB_CHECK;
-/*
- * Sends again what an earlier call could not, the same bytes, and applies it. KB_OK at once when nothing is
- * pending. Every call that writes an entry does this first. Never give the same news to kb_journal_progress
- * twice.
+/* Sends again what an earlier call could not, the same bytes, and applies it. KB_OK when nothing is pending.
  */
 kb_code kb_journal_retry(kb_journal *journal, kb_error *err) KB_CHECK;
 /* Writes `release`: the owner stops cleanly. */
