@@ -18,7 +18,7 @@ typedef struct kb_adoption_candidate {
     char *name;    /* file name; owned */
     bool standard; /* the name is the standard one for its start */
     bool has_index;
-    bool checked_bad; /* looked at before and refused */
+    bool checked_bad; /* key hash of another key, or read whole and refused */
     int32_t partition;
     uint16_t flags;
     int64_t start;
@@ -27,7 +27,6 @@ typedef struct kb_adoption_candidate {
     int64_t to;
     uint64_t size;
     uint8_t topic_id[KB_TOPIC_ID_SIZE];
-    uint8_t key_hash[16];
 } kb_adoption_candidate;
 
 /* What the partition needs next. */
@@ -41,15 +40,16 @@ typedef struct kb_adoption_want {
 
 /*
  * The pure choice: among candidates with from <= position <= start, position < to <= cut, equal partition,
- * topic id and flags, the one with the greatest `to` (then the smallest start, then the standard name). The
- * key hash of a candidate is compared with key_hash(its own key), done when it was read. -1 = none.
+ * topic id and flags, the one with the greatest `to` (then the smallest start, then the standard name).
+ * -1 = none.
  */
 ptrdiff_t kb_adoption_choose(const kb_adoption_candidate *candidates, size_t count,
                              const kb_adoption_want *want);
 
 /* All unjournaled segments of a backup by partition, from one listing of B/topics/. */
 typedef struct kb_adoption kb_adoption;
-/* Lists. `backup` is the journal's model (borrowed for the call). */
+/* Lists. Segments of topics that are not the plan's any more must not be journaled: that check is the
+ * caller's. `backup` is the journal's model (borrowed for the call). */
 kb_code kb_adoption_new(kb_storage *storage, const kb_backup *backup, kb_adoption **ret_adoption,
                         kb_error *err) KB_CHECK;
 void kb_adoption_free(kb_adoption *owned_adoption);
