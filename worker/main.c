@@ -7,6 +7,9 @@
 #include "common/contract/exit_codes.h"
 #include "common/contract/version.h"
 #include "worker/cmd/cmd_backup.h"
+#include "worker/cmd/cmd_describe.h"
+#include "worker/cmd/cmd_list.h"
+#include "worker/cmd/cmd_validate.h"
 #include "worker/cmd/flags.h"
 #include "worker/cmd/run_context.h"
 #include "worker/kafka/kafka_client.h"
@@ -20,6 +23,9 @@ static const struct {
     command_fn run;
 } COMMANDS[] = {
     {KB_COMMAND_BACKUP, kb_cmd_backup},
+    {KB_COMMAND_VALIDATE, kb_cmd_validate},
+    {KB_COMMAND_DESCRIBE, kb_cmd_describe},
+    {KB_COMMAND_LIST, kb_cmd_list},
 };
 
 static command_fn find_command(kb_command command)

@@ -146,7 +146,9 @@ static kb_code start_httpd(kb_run_context *run, kb_error *err)
         .progress = kb_reporter_progress,
         .ctx = run->progress,
     };
-    return config->enabled ? kb_httpd_start(&options, &run->httpd, err) : KB_OK;
+    /* Without a file it is a look at a store by hand: nobody scrapes it, and its port may be in use. */
+    bool is_wanted = config->enabled && run->flags->config != NULL;
+    return is_wanted ? kb_httpd_start(&options, &run->httpd, err) : KB_OK;
 }
 
 kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char *backup_id,

@@ -28,15 +28,28 @@ bool kb_validate_is_valid(const kb_validate_result *result)
 
 /* ---- the index ---- */
 
-static void note_index(kb_validate_result *result, kb_object_fault fault, char *owned_key, const char *detail)
+/* A problem of one of the objects that stand beside the segments. */
+static void note_index(kb_validate_result *result, kb_object_fault fault, const char *key, const char *detail)
 {
-    KB_AUTOFREE char *key = owned_key;
     kb_problem_list_add(&result->problems, KB_PROBLEM_RANK_INDEX, fault, key, detail);
 }
 
-static kb_object_fault index_fault(kb_code code)
+static bool is_absent(kb_storage *storage, const char *key)
 {
-    return code == KB_STORAGE_IO_ERROR ? KB_FAULT_UNREADABLE : KB_FAULT_MISMATCH;
+    KB_AUTO_ERROR(err);
+    kb_object_info info;
+    return kb_storage_head(storage, key, &info, &err) == KB_ERR_NOT_FOUND;
+}
+
+static void note_bad_index(const kb_validate_settings *settings, kb_validate_result *result, const char *key,
+                           const kb_error *cause)
+{
+    kb_object_fault fault = KB_FAULT_MISMATCH;
+    if (cause->code == KB_STORAGE_IO_ERROR)
+        fault = KB_FAULT_UNREADABLE;
+    else if (is_absent(settings->storage, key))
+        fault = KB_FAULT_MISSING;
+    note_index(result, fault, key, kb_error_text(cause));
 }
 
 /* Whether the failure to open says that the backup is bad, rather than that nobody could look. */
@@ -56,6 +69,14 @@ static kb_code open_half(const kb_validate_settings *settings, bool from_manifes
                            err);
 }
 
+/* A backup of another program has no backup.json to miss. */
+static bool is_ours(const kb_validate_settings *settings)
+{
+    KB_AUTOFREE char *record = kb_layout_backup_json_key(settings->backup_id);
+    KB_AUTOFREE char *journal = kb_layout_journal_key(settings->backup_id, 0);
+    return !is_absent(settings->storage, record) || !is_absent(settings->storage, journal);
+}
+
 /*
  * One of the two index objects is bad: the one without which the backup opens. backup.json is asked first,
  * since it proves itself by its own hash.
@@ -63,29 +84,26 @@ static kb_code open_half(const kb_validate_settings *settings, bool from_manifes
 static kb_code open_damaged(const kb_validate_settings *settings, kb_validate_result *result,
                             const kb_error *cause, kb_error *err)
 {
-    kb_object_fault fault = index_fault(cause->code);
     KB_AUTO_ERROR(record_err);
     KB_AUTO_ERROR(manifest_err);
+    KB_AUTOFREE char *record_key = kb_layout_backup_json_key(settings->backup_id);
+    KB_AUTOFREE char *manifest_key = kb_layout_manifest_key(settings->backup_id);
     result->state = KB_CATALOG_DAMAGED;
     kb_code code = open_half(settings, false, result, &record_err);
     if (code == KB_OK) {
-        note_index(result, fault, kb_layout_manifest_key(settings->backup_id), kb_error_text(cause));
+        note_bad_index(settings, result, manifest_key, cause);
         return KB_OK;
     }
     if (is_bad_index(code))
         code = open_half(settings, true, result, &manifest_err);
-    if (code == KB_OK) {
-        note_index(result, fault, kb_layout_backup_json_key(settings->backup_id), kb_error_text(cause));
-        return KB_OK;
-    }
-    if (!is_bad_index(code)) {
+    if (code != KB_OK && !is_bad_index(code)) {
         kb_error_move(err, manifest_err.code != KB_OK ? &manifest_err : &record_err);
         return code;
     }
-    note_index(result, index_fault(record_err.code), kb_layout_backup_json_key(settings->backup_id),
-               kb_error_text(&record_err));
-    note_index(result, index_fault(code), kb_layout_manifest_key(settings->backup_id),
-               kb_error_text(&manifest_err));
+    if (code == KB_OK || is_ours(settings))
+        note_bad_index(settings, result, record_key, &record_err);
+    if (code != KB_OK)
+        note_bad_index(settings, result, manifest_key, &manifest_err);
     return KB_OK;
 }
 
@@ -106,8 +124,9 @@ static kb_code open_index(const kb_validate_settings *settings, kb_validate_resu
 
 static void note_range(kb_validate_result *result, const char *topic, const char *text)
 {
+    KB_AUTOFREE char *key = kb_layout_backup_json_key(result->backup_id);
     KB_AUTOFREE char *detail = kb_asprintf("topic '%s' %s", topic, text);
-    note_index(result, KB_FAULT_RANGE, kb_layout_backup_json_key(result->backup_id), detail);
+    note_index(result, KB_FAULT_RANGE, key, detail);
 }
 
 static void check_partition(kb_validate_result *result, const kb_topic_entry *topic,
@@ -163,7 +182,7 @@ static kb_code check_groups(const kb_validate_settings *settings, kb_validate_re
     case KB_ERR_TOO_LARGE:
     case KB_BACKUP_CORRUPT:
     case KB_STORAGE_IO_ERROR:
-        note_index(result, fault, kb_strdup(groups->key), kb_error_text(&cause));
+        note_index(result, fault, groups->key, kb_error_text(&cause));
         return KB_OK;
     default:
         kb_error_move(err, &cause);
