@@ -170,12 +170,18 @@ static void need(const kb_access *at, const char *key, const char *value)
 
 static void check_endpoint(const kb_access *at, const char *endpoint, bool allow_http)
 {
-    if (endpoint == NULL || strncmp(endpoint, "https://", 8) == 0)
+    if (endpoint == NULL)
         return;
-    if (strncmp(endpoint, "http://", 7) != 0)
+    bool is_http = strncmp(endpoint, "http://", 7) == 0;
+    if (!is_http && strncmp(endpoint, "https://", 8) != 0) {
         fail(at, "endpoint", "expected a URL that begins with https://");
-    else if (!allow_http)
+        return;
+    }
+    if (is_http && !allow_http)
         fail(at, "endpoint", "is http:// without allow_http: true");
+    /* It would be printed and logged with the URL. */
+    if (strchr(endpoint, '@') != NULL)
+        fail(at, "endpoint", "must not hold a user or password; hint: give credentials by their own keys");
 }
 
 static void check_prefix(const kb_access *at, const char *prefix)

@@ -14,61 +14,50 @@
 /* One row each; S is the struct of the block, m its member, which has the name of the key unless `key` is
  * given. */
 #define BOOL(S, m, def, text) \
-    { \
-        .name = #m, .type = KB_FIELD_BOOL, .at = offsetof(S, m), .default_i64 = (def), .doc = (text) \
-    }
+    {.name = #m, .type = KB_FIELD_BOOL, .at = offsetof(S, m), .default_i64 = (def), .doc = (text)}
 #define I64(S, m, def, lo, hi, text) \
-    { \
-        .name = #m, .type = KB_FIELD_I64, .at = offsetof(S, m), .default_i64 = (def), .min = (lo), \
-        .max = (hi), .doc = (text) \
-    }
+    {.name = #m, \
+     .type = KB_FIELD_I64, \
+     .at = offsetof(S, m), \
+     .default_i64 = (def), \
+     .min = (lo), \
+     .max = (hi), \
+     .doc = (text)}
 #define OPT(S, m, lo, hi, text) \
-    { \
-        .name = #m, .type = KB_FIELD_OPT_I64, .at = offsetof(S, m), .min = (lo), .max = (hi), .doc = (text) \
-    }
+    {.name = #m, .type = KB_FIELD_OPT_I64, .at = offsetof(S, m), .min = (lo), .max = (hi), .doc = (text)}
 #define STRING_KEY(S, key, m, def, how, text) \
-    { \
-        .name = (key), .type = KB_FIELD_STRING, .at = offsetof(S, m), .default_text = (def), .flags = (how), \
-        .doc = (text) \
-    }
+    {.name = (key), \
+     .type = KB_FIELD_STRING, \
+     .at = offsetof(S, m), \
+     .default_text = (def), \
+     .flags = (how), \
+     .doc = (text)}
 #define STRING(S, m, def, how, text) STRING_KEY(S, #m, m, def, how, text)
 #define ENUM(S, m, list, def, text) \
-    { \
-        .name = #m, .type = KB_FIELD_ENUM, .at = offsetof(S, m), .words = (list), .default_i64 = (def), \
-        .doc = (text) \
-    }
-#define OF_TYPE(S, m, kind, text) \
-    { \
-        .name = #m, .type = (kind), .at = offsetof(S, m), .doc = (text) \
-    }
+    {.name = #m, \
+     .type = KB_FIELD_ENUM, \
+     .at = offsetof(S, m), \
+     .words = (list), \
+     .default_i64 = (def), \
+     .doc = (text)}
+#define OF_TYPE(S, m, kind, text) {.name = #m, .type = (kind), .at = offsetof(S, m), .doc = (text)}
 #define NUMBERS(S, m, kind, text) \
-    { \
-        .name = #m, .type = (kind), .at = offsetof(S, m), .min = 0, .max = INT32_MAX, .doc = (text) \
-    }
+    {.name = #m, .type = (kind), .at = offsetof(S, m), .min = 0, .max = INT32_MAX, .doc = (text)}
 #define CUSTOM(S, m, how, text) \
-    { \
-        .name = #m, .type = KB_FIELD_CUSTOM, .at = offsetof(S, m), .custom = &(how), .doc = (text) \
-    }
+    {.name = #m, .type = KB_FIELD_CUSTOM, .at = offsetof(S, m), .custom = &(how), .doc = (text)}
 #define BLOCK(S, m, table, how, text) \
-    { \
-        .name = #m, .type = KB_FIELD_BLOCK, .at = offsetof(S, m), .block = &(table), .flags = (how), \
-        .doc = (text) \
-    }
-#define NO_EFFECT(key, text) \
-    { \
-        .name = (key), .type = KB_FIELD_NO_EFFECT, .doc = (text) \
-    }
-#define REFUSED(key, text) \
-    { \
-        .name = (key), .type = KB_FIELD_REFUSED, .doc = (text) \
-    }
+    {.name = #m, \
+     .type = KB_FIELD_BLOCK, \
+     .at = offsetof(S, m), \
+     .block = &(table), \
+     .flags = (how), \
+     .doc = (text)}
+#define NO_EFFECT(key, text) {.name = (key), .type = KB_FIELD_NO_EFFECT, .doc = (text)}
+#define REFUSED(key, text) {.name = (key), .type = KB_FIELD_REFUSED, .doc = (text)}
 #define ENCRYPTION \
     REFUSED("encryption", \
             "there is no encryption by the client; hint: use the encryption at rest of the store")
-#define SCHEMA(rows) \
-    { \
-        .fields = (rows), .field_count = KB_ARRAY_LEN(rows) \
-    }
+#define SCHEMA(rows) {.fields = (rows), .field_count = KB_ARRAY_LEN(rows)}
 
 /* ---- source, target ---- */
 
@@ -169,18 +158,9 @@ static const kb_enum_word signature_words[] = {
 
 #define S kb_config_storage
 #define TEXT_AT(key, m, text) STRING_KEY(S, key, m, NULL, KB_FIELD_EMPTY_IS_UNSET, text)
-#define SECRET_AT(key, m, text) \
-    { \
-        .name = (key), .type = KB_FIELD_SECRET, .at = offsetof(S, m), .doc = (text) \
-    }
-#define ID_AT(key, m, text) \
-    { \
-        .name = (key), .type = KB_FIELD_TEXT_FILE, .at = offsetof(S, m), .doc = (text) \
-    }
-#define BOOL_AT(key, m, text) \
-    { \
-        .name = (key), .type = KB_FIELD_BOOL, .at = offsetof(S, m), .doc = (text) \
-    }
+#define SECRET_AT(key, m, text) {.name = (key), .type = KB_FIELD_SECRET, .at = offsetof(S, m), .doc = (text)}
+#define ID_AT(key, m, text) {.name = (key), .type = KB_FIELD_TEXT_FILE, .at = offsetof(S, m), .doc = (text)}
+#define BOOL_AT(key, m, text) {.name = (key), .type = KB_FIELD_BOOL, .at = offsetof(S, m), .doc = (text)}
 
 #define BACKEND_ROWS \
     ENUM(S, backend, backend_words, KB_CONFIG_NO_STORAGE, "Which kind of store. Required."), ENCRYPTION
