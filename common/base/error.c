@@ -23,7 +23,7 @@ static kb_code set_error(kb_error *err, kb_code code, bool retryable, char *owne
     return code;
 }
 
-kb_code(kb_fail)(kb_error *err, kb_code code, const char *fmt, ...)
+kb_code kb_fail(kb_error *err, kb_code code, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);

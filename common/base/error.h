@@ -78,10 +78,7 @@ typedef struct kb_error {
 } kb_error;
 
 /* A kb_error that frees itself at the end of its scope. */
-#define KB_ERROR_INIT \
-    { \
-        KB_OK, false, NULL \
-    }
+#define KB_ERROR_INIT {KB_OK, false, NULL}
 #define KB_AUTO_ERROR(name) __attribute__((cleanup(kb_error_done))) kb_error name = KB_ERROR_INIT
 
 /* Sets err (its old content is freed) and returns code, so that "return kb_fail(...)" is one line. */
@@ -100,10 +97,5 @@ const char *kb_error_text(const kb_error *err);
 void kb_error_move(kb_error *to, kb_error *from);
 /* Frees the content; err can be used again. */
 void kb_error_done(kb_error *err);
-
-#ifdef __clang_analyzer__
-/* Says what the analyzer cannot see in another file: a failure is never KB_OK. */
-#define kb_fail(err, code, ...) ((void)(kb_fail)((err), (code), __VA_ARGS__), (code))
-#endif
 
 #endif

@@ -67,10 +67,7 @@ static inline kb_log_field kb_log_field_number(kb_log_kind kind, const char *key
 #define KB_LOG_FIELDS(...) \
     (const kb_log_field[]) \
     { \
-        __VA_ARGS__ __VA_OPT__(, ) \
-        { \
-            KB_LOG_KIND_END, NULL, NULL, 0, 0 \
-        } \
+        __VA_ARGS__ __VA_OPT__(, ){KB_LOG_KIND_END, NULL, NULL, 0, 0} \
     }
 
 /* Logs a line; the fields are evaluated only when the level is on. */

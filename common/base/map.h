@@ -43,10 +43,7 @@ typedef struct kb_map_iter {
     size_t key_len;
     void *value; /* borrowed */
 } kb_map_iter;
-#define KB_MAP_ITER_INIT \
-    { \
-        0, NULL, 0, NULL \
-    }
+#define KB_MAP_ITER_INIT {0, NULL, 0, NULL}
 /* Moves to the next entry; false at the end. */
 bool kb_map_next(const kb_map *map, kb_map_iter *iter);
 

@@ -20,10 +20,7 @@ typedef struct kb_strbuf {
     bool failed;
 } kb_strbuf;
 
-#define KB_STRBUF_INIT(max) \
-    { \
-        NULL, 0, 0, (max), false \
-    }
+#define KB_STRBUF_INIT(max) {NULL, 0, 0, (max), false}
 #define KB_AUTO_STRBUF(name, max) \
     __attribute__((cleanup(kb_strbuf_done))) kb_strbuf name = KB_STRBUF_INIT(max)
 

@@ -112,10 +112,7 @@ static void kb_json_next_any_chunk_size_gives_the_same_tokens(void **state)
     }
 }
 
-#define BAD(text, why) \
-    { \
-        text, sizeof(text) - 1, KB_ERR_FORMAT, why \
-    }
+#define BAD(text, why) {text, sizeof(text) - 1, KB_ERR_FORMAT, why}
 static const struct {
     const char *text;
     size_t len;

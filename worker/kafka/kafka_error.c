@@ -11,26 +11,11 @@ typedef struct rule {
     kb_code code;
 } rule;
 
-#define TRANSIENT(number, code) \
-    { \
-        number, KB_KAFKA_CLASS_TRANSIENT, code \
-    }
-#define PERMISSION(number, code) \
-    { \
-        number, KB_KAFKA_CLASS_PERMISSION, code \
-    }
-#define CONFIGURATION(number) \
-    { \
-        number, KB_KAFKA_CLASS_CONFIGURATION, KB_CONFIG_INVALID \
-    }
-#define FENCED(number) \
-    { \
-        number, KB_KAFKA_CLASS_FENCED, KB_FENCED \
-    }
-#define OTHER(number, code) \
-    { \
-        number, KB_KAFKA_CLASS_OTHER, code \
-    }
+#define TRANSIENT(number, code) {number, KB_KAFKA_CLASS_TRANSIENT, code}
+#define PERMISSION(number, code) {number, KB_KAFKA_CLASS_PERMISSION, code}
+#define CONFIGURATION(number) {number, KB_KAFKA_CLASS_CONFIGURATION, KB_CONFIG_INVALID}
+#define FENCED(number) {number, KB_KAFKA_CLASS_FENCED, KB_FENCED}
+#define OTHER(number, code) {number, KB_KAFKA_CLASS_OTHER, code}
 
 /* Worker.md 11, and the library's own numbers beside the broker's that mean the same. */
 static const rule RULES[] = {

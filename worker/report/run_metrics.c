@@ -86,9 +86,7 @@ typedef struct series_spec {
 } series_spec;
 
 #define KB_SERIES(member_, type_, labels_, kinds_, name_, help_) \
-    { \
-        name_, help_, offsetof(kb_run_metrics, member_), KB_METRIC_##type_, LABELS_##labels_, KB_ON_##kinds_ \
-    }
+    {name_, help_, offsetof(kb_run_metrics, member_), KB_METRIC_##type_, LABELS_##labels_, KB_ON_##kinds_}
 
 /* The table of worker.md, section 13, as far as its series have one set of labels per run. */
 static const series_spec SERIES[] = {

@@ -20,12 +20,7 @@
 typedef struct kb_digest {
     uint64_t limb[4];
 } kb_digest;
-#define KB_DIGEST_ZERO \
-    { \
-        { \
-            0, 0, 0, 0 \
-        } \
-    }
+#define KB_DIGEST_ZERO {{0, 0, 0, 0}}
 #define KB_DIGEST_BYTES 32
 #define KB_DIGEST_HEX_SIZE 65
 

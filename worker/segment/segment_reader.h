@@ -49,9 +49,7 @@ typedef struct kb_segment_expect {
     int own_block;           /* content.offsetHeaders: 1, 0; -1 = unknown. Compared with the index flag */
 } kb_segment_expect;
 #define KB_SEGMENT_EXPECT_INIT \
-    { \
-        .count = -1, .start = -1, .end = -1, .from = -1, .to = -1, .partition = -1, .own_block = -1 \
-    }
+    {.count = -1, .start = -1, .end = -1, .from = -1, .to = -1, .partition = -1, .own_block = -1}
 
 /* Classes of what can be wrong with an object. */
 typedef enum kb_segment_fault {
@@ -83,13 +81,7 @@ typedef struct kb_area {
     size_t len;
     kb_area_bounds bounds; /* of the records in it; always set */
 } kb_area;
-#define KB_AREA_INIT \
-    { \
-        NULL, 0, 0, \
-        { \
-            0 \
-        } \
-    }
+#define KB_AREA_INIT {NULL, 0, 0, {0}}
 #define KB_AUTO_AREA(name) __attribute__((cleanup(kb_area_done))) kb_area name = KB_AREA_INIT
 void kb_area_done(kb_area *area);
 /* For kb_record_decode; the area must stay. */

@@ -319,7 +319,7 @@ kb_code kb_fs_list_page(kb_fs_root *root, const kb_list_options *options, kb_lis
         code = walk_level(&w, &top, err);
     if (code != KB_OK)
         return code;
-    if (is_full(&w))
+    if (fd >= 0 && is_full(&w))
         w.page.next = kb_strdup(w.page.entries[w.page.count - 1].key);
     *ret_page = w.page;
     w.page = (kb_list_page)KB_LIST_PAGE_INIT;

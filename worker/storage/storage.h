@@ -41,10 +41,7 @@ typedef struct kb_blob {
     uint8_t *data;
     size_t len;
 } kb_blob;
-#define KB_BLOB_INIT \
-    { \
-        NULL, 0 \
-    }
+#define KB_BLOB_INIT {NULL, 0}
 #define KB_AUTO_BLOB(name) __attribute__((cleanup(kb_blob_done))) kb_blob name = KB_BLOB_INIT
 void kb_blob_done(kb_blob *blob);
 
@@ -116,10 +113,7 @@ typedef struct kb_list_page {
     size_t count;
     char *next; /* pass as `after` for the next page; NULL: this was the last */
 } kb_list_page;
-#define KB_LIST_PAGE_INIT \
-    { \
-        NULL, 0, NULL \
-    }
+#define KB_LIST_PAGE_INIT {NULL, 0, NULL}
 void kb_list_page_done(kb_list_page *page);
 
 typedef struct kb_list_options {

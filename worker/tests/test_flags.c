@@ -16,7 +16,7 @@ static kb_code parse_line(const char *line, kb_flags *flags, kb_error *err)
     static char copy[256];
     assert_true(strlen(line) < sizeof copy);
     memcpy(copy, line, strlen(line) + 1);
-    char *argv[KB_MAX_ARGS] = {(char *)(uintptr_t) "worker"};
+    char *argv[KB_MAX_ARGS] = {(char *)(uintptr_t)"worker"};
     int argc = 1;
     char *save = NULL;
     for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))

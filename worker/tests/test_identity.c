@@ -46,7 +46,7 @@ static void make_sources_of_the_stamp_in_order(void **state)
          {.backup_id = "o-{stamp}",
           .now_ms = KB_NOW + 57000,
           .is_used = used_until,
-          .ctx = (void *)(uintptr_t) "o-20250101-120100"},
+          .ctx = (void *)(uintptr_t)"o-20250101-120100"},
          "o-20250101-120101"},
         {"illegal id", {.backup_id = "../x", .now_ms = KB_NOW}, NULL},
         {"reserved id", {.backup_id = "restores", .now_ms = KB_NOW}, NULL},

@@ -240,22 +240,10 @@ static void kb_record_decode_bytes_after_headers_are_tolerated(void **state)
 
 /* ---- bookkeeping headers ---- */
 
-#define OFFSET_OF(number) \
-    { \
-        "x-original-offset", 17, (number), 8 \
-    }
-#define TIME_OF(number) \
-    { \
-        "x-original-timestamp", 20, (number), 8 \
-    }
-#define CLUSTER \
-    { \
-        "x-source-cluster", 16, "c1", 2 \
-    }
-#define PLAIN \
-    { \
-        "h", 1, "x", 1 \
-    }
+#define OFFSET_OF(number) {"x-original-offset", 17, (number), 8}
+#define TIME_OF(number) {"x-original-timestamp", 20, (number), 8}
+#define CLUSTER {"x-source-cluster", 16, "c1", 2}
+#define PLAIN {"h", 1, "x", 1}
 
 static const int64_t offset_7 = 7;
 static const int64_t offset_8 = 8;
