@@ -1,0 +1,104 @@
+#include "common/contract/config_support.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "common/base/mem.h"
+
+#define SOURCE "source: {bootstrap_servers: ['a:1']}\n"
+#define TARGET "target: {bootstrap_servers: ['a:1']}\n"
+#define STORE "storage: {backend: filesystem, path: /d}\n"
+#define BACKUP SOURCE STORE "backup_id: b\n"
+#define RESTORE TARGET STORE "backup_id: b\n"
+#define B KB_COMMAND_BACKUP
+#define R KB_COMMAND_RESTORE
+#define V KB_COMMAND_VALIDATE
+
+static const char *no_env(void *ctx, const char *name)
+{
+    (void)ctx;
+    (void)name;
+    return NULL;
+}
+
+static kb_worker_config *parse_well(const char *text, kb_command command)
+{
+    KB_AUTO_ERROR(err);
+    const kb_config_options options = {.command = command, .get_env = no_env};
+    kb_worker_config *config = NULL;
+    if (kb_worker_config_parse(kb_view_of(text, strlen(text)), "f", &options, NULL, &config, &err) != KB_OK)
+        fail_msg("%s", kb_error_text(&err));
+    return config;
+}
+
+#define S3 "backup_id: b\nstorage: {backend: s3, bucket: b}\n"
+#define SASL(block) \
+    block ": {bootstrap_servers: ['a:1'], security: {security_protocol: SASL_SSL, sasl_mechanism: " \
+          "GSSAPI}}\n"
+static const struct {
+    kb_command command;
+    const char *text;
+    const char *why; /* NULL: supported */
+} support_cases[] = {
+    {B, BACKUP, NULL},
+    {R, RESTORE "restore: {include_original_offset_header: true, consumer_group_strategy: header-based}\n",
+     NULL},
+    {V, STORE "backup_id: b\n", NULL},
+    {B, SOURCE STORE "lineage: l\n", "f:3:10: lineage: is not supported by this version"},
+    {B, BACKUP "backup: {continuous: true}\n", "f:4:22: backup.continuous: is not supported"},
+    {B, BACKUP "backup: {incremental: true}\n", "f:4:23: backup.incremental: is not supported"},
+    {B, BACKUP "backup: {incremental: false, consumer_group_snapshot: false}\n", NULL},
+    {B, BACKUP "backup: {consumer_group_snapshot: true}\n", "f:4:35: backup.consumer_group_snapshot: is not"},
+    {B, BACKUP "retention: {backups: 3}\n", "f:4:12: retention: is not supported"},
+    {B, BACKUP "resource: {kind: KafkaBackup}\n", "f:4:11: resource: is not supported"},
+    {B, BACKUP "offset_storage: {backend: sqlite}\n", "f:4:17: offset_storage: is not supported"},
+    {R, RESTORE "offset_storage: {backend: sqlite}\n", NULL},
+    {B, SOURCE S3, "f:3:20: storage.backend: storage backend s3 is not supported by this version"},
+    {V, "backup_id: b\nstorage: {backend: azure, account_name: a, container_name: b}\n",
+     "f:2:20: storage.backend: storage backend azure is not"},
+    {KB_COMMAND_LIST, "storage: {backend: gcs, bucket: b}\n",
+     "f:1:20: storage.backend: storage backend gcs is not"},
+    {R, RESTORE "restore: {consumer_groups: [g]}\n", "f:4:28: restore.consumer_groups: is not"},
+    {R, RESTORE "restore: {auto_consumer_groups: true}\n", "f:4:33: restore.auto_consumer_groups: is not"},
+    {R, RESTORE "restore: {reset_consumer_offsets: true}\n",
+     "f:4:35: restore.reset_consumer_offsets: is not"},
+    {R, RESTORE "restore: {offset_reset: {strategy: latest}}\n", "f:4:25: restore.offset_reset: is not"},
+    {R, RESTORE "restore: {rollback_snapshot_id: s}\n", "f:4:33: restore.rollback_snapshot_id: is not"},
+    {R, RESTORE "restore: {offset_report: /r}\n", "f:4:26: restore.offset_report: is not"},
+    {B, STORE "backup_id: b\n" SASL("source"),
+     "f:3:94: source.security.sasl_mechanism: GSSAPI is not supported"},
+    {R, STORE "backup_id: b\n" SASL("target"),
+     "f:3:94: target.security.sasl_mechanism: GSSAPI is not supported"},
+    {KB_COMMAND_PRUNE, STORE, "command prune is not supported by this version"},
+    {KB_COMMAND_OFFSET_SNAPSHOT, TARGET "offsets: {snapshot_id: s}\n",
+     "command offset-snapshot is not supported"},
+};
+
+static void kb_worker_config_check_supported_what_has_not_landed_is_refused_by_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KB_ARRAY_LEN(support_cases); i++) {
+        KB_AUTO_ERROR(err);
+        KB_CLEANUP(kb_worker_config_free_at)
+        kb_worker_config *config = parse_well(support_cases[i].text, support_cases[i].command);
+        kb_code code = kb_worker_config_check_supported(config, support_cases[i].command, false, &err);
+        const char *why = support_cases[i].why;
+        assert_int_equal(code, why == NULL ? KB_OK : KB_CONFIG_INVALID);
+        if (why != NULL && strncmp(kb_error_text(&err), why, strlen(why)) != 0)
+            fail_msg("case %zu: %s", i, kb_error_text(&err));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kb_worker_config_check_supported_what_has_not_landed_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
