@@ -50,10 +50,7 @@ static void dump(const kb_yaml_node *node, kb_strbuf *to)
     kb_strbuf_appendc(to, node->kind == KB_YAML_MAP ? '}' : ']');
 }
 
-#define CASE(text, tree) \
-    { \
-        text, sizeof(text) - 1, tree \
-    }
+#define CASE(text, tree) {text, sizeof(text) - 1, tree}
 static const struct {
     const char *text;
     size_t len;
@@ -104,10 +101,7 @@ static void kb_yaml_load_valid_text_gives_its_tree(void **state)
     }
 }
 
-#define BAD(text, why) \
-    { \
-        text, sizeof(text) - 1, why \
-    }
+#define BAD(text, why) {text, sizeof(text) - 1, why}
 static const struct {
     const char *text;
     size_t len;
