@@ -322,7 +322,7 @@ static void objects_that_are_no_segment_are_refused(void **state)
         {KB_SEGMENT_FAULT_SIZE, "has 5 bytes", "\xef\xbb\xbf[]", 5},
         {KB_SEGMENT_FAULT_MISMATCH, "KBAK", "Salted__ and then what openssl enc writes.", 42},
         {KB_SEGMENT_FAULT_MISMATCH, "KBAK", "age-encryption.org/v1 and what follows there", 44},
-        {KB_SEGMENT_FAULT_MISMATCH, "KBAK", "\x1f\x8b\x08 compressed JSON is not a legacy segment", 45},
+        {KB_SEGMENT_FAULT_MISMATCH, "KBAK", "\x1f\x8b\x08 compressed JSON is not a legacy segment", 43},
         {KB_SEGMENT_FAULT_MISMATCH, "KBAK", "{\"key\": null, \"timestamp\": 1, \"offset\": 2} ", 44},
     };
     for (size_t i = 0; i < KB_ARRAY_LEN(cases); i++) {
@@ -479,7 +479,8 @@ static void kb_lz4_stream_read_equals_library(void **state)
         uint64_t seed = i;
         for (size_t at = 0; at < 2000000; at++) {
             bool is_far_copy = at >= 65535 && (at >> 10) % 3 == 0;
-            plain[at] = is_far_copy ? plain[at - 65535] : (uint8_t)(test_random(&seed) % alphabets[i]);
+            uint32_t fresh = test_random(&seed) % alphabets[i];
+            plain[at] = (uint8_t)(is_far_copy ? plain[at - 65535] : fresh);
         }
         for (size_t j = 0; j < KB_ARRAY_LEN(lens); j++) {
             check_lz4(plain, lens[j], 0);
