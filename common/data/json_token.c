@@ -80,11 +80,18 @@ static kb_json_reader *reader_new(const kb_json_options *options)
     return reader;
 }
 
+/* An empty chunk may be NULL, which must not take part in arithmetic. */
+static void set_chunk(kb_json_reader *reader, kb_view chunk)
+{
+    static const uint8_t nothing[1];
+    reader->chunk_start = reader->at = chunk.len > 0 ? chunk.data : nothing;
+    reader->end = reader->at + chunk.len;
+}
+
 kb_json_reader *kb_json_reader_new(kb_view text, const kb_json_options *options)
 {
     kb_json_reader *reader = reader_new(options);
-    reader->chunk_start = reader->at = text.data;
-    reader->end = text.len > 0 ? text.data + text.len : text.data;
+    set_chunk(reader, text);
     return reader;
 }
 
@@ -202,8 +209,7 @@ static kb_code refill(kb_json_reader *reader, kb_error *err)
         return code;
     }
     reader->bytes_before_chunk = byte_position(reader);
-    reader->chunk_start = reader->at = chunk.data;
-    reader->end = chunk.len > 0 ? chunk.data + chunk.len : chunk.data;
+    set_chunk(reader, chunk);
     if (chunk.len == 0)
         reader->source = NULL;
     return KB_OK;
