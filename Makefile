@@ -113,7 +113,7 @@ clean: ## removes build/ (the cache stays: ~/.cache/kafka-backup)
 # ---- how things are built ----
 # Flags of the packages are asked for after scripts/deps ran, so that one make is enough on a fresh machine:
 # make builds this file, reads it and starts over when it has changed.
-ifneq ($(filter-out help clean images e2e demo test unit integration lint format fuzz asan tsan coverage,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean images e2e test unit integration lint format fuzz asan tsan coverage,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/packages.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 endif
