@@ -162,6 +162,8 @@ static void print_cell(const kb_text_table *table, size_t column, const char *te
 
 void kb_text_table_print(const kb_text_table *table, kb_strbuf *out)
 {
+    if (table->column_count == 0)
+        return;
     size_t *widths KB_AUTOFREE = kb_calloc(table->column_count, sizeof *widths);
     for (size_t i = 0; i < table->column_count; i++)
         widths[i] = width_of(table->columns[i].title);
