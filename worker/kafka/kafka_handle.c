@@ -33,6 +33,8 @@ struct kb_kafka_handle {
     rd_kafka_t *rk;
     kb_kafka_options *options;
     void *user;
+    bool (*on_own_error)(void *user, int error_number, const char *text);
+    void (*on_statistics)(void *user, const char *json, size_t len);
     int64_t auth_retry_ms;
     _Atomic int64_t refused_since_ms; /* boot clock; 0: not refused */
     pthread_mutex_t lock;             /* guards all below */
@@ -183,6 +185,8 @@ static void on_error(rd_kafka_t *rk, int number, const char *reason, void *opaqu
 {
     (void)rk;
     kb_kafka_handle *handle = opaque;
+    if (handle->on_own_error != NULL && handle->on_own_error(handle->user, number, reason))
+        return;
     trouble t = trouble_parse(number, reason);
     kb_log(KB_LOG_DEBUG, "Kafka client trouble", KB_STR("broker", t.broker), KB_STR("err", t.text),
            KB_STR("code", kb_kafka_error_name(number)));
@@ -208,6 +212,14 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
     enum { SYSLOG_WARNING = 4 };
     kb_log(level <= SYSLOG_WARNING ? KB_LOG_DEBUG : KB_LOG_TRACE, "librdkafka", KB_STR("code", facility),
            KB_STR("err", text));
+}
+
+static int on_statistics(rd_kafka_t *rk, char *json, size_t len, void *opaque)
+{
+    (void)rk;
+    const kb_kafka_handle *handle = opaque;
+    handle->on_statistics(handle->user, json, len);
+    return 0; /* the library frees it */
 }
 
 /* The library has no settings for the keep-alive times, so its sockets are made here. */
@@ -353,6 +365,8 @@ static kb_code set_all(rd_kafka_conf_t *conf, kb_kafka_handle *handle, const kb_
     rd_kafka_conf_set_throttle_cb(conf, on_throttle);
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_socket_cb(conf, on_socket);
+    if (spec->on_statistics != NULL)
+        rd_kafka_conf_set_stats_cb(conf, on_statistics);
     if (spec->on_delivery != NULL)
         rd_kafka_conf_set_dr_msg_cb(conf, spec->on_delivery);
     kb_code code = set_connection(conf, handle->options, err);
@@ -376,6 +390,8 @@ kb_code kb_kafka_handle_new(const kb_kafka_options *options, const kb_kafka_hand
     kb_kafka_handle *handle = kb_calloc(1, sizeof *handle);
     handle->options = kb_kafka_options_copy(options);
     handle->user = spec->user;
+    handle->on_own_error = spec->on_own_error;
+    handle->on_statistics = spec->on_statistics;
     handle->auth_retry_ms = options->auth_retry_ms > 0 ? options->auth_retry_ms : KB_AUTH_RETRY_MS;
     pthread_mutex_init(&handle->lock, NULL);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();

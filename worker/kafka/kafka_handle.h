@@ -25,6 +25,10 @@ typedef struct kb_kafka_handle_spec {
     const kb_kafka_property *properties;
     size_t property_count;
     void (*on_delivery)(rd_kafka_t *rk, const rd_kafka_message_t *message, void *handle);
+    /* Asked first about errors that come while the user's own queues are served; true: it was the user's. */
+    bool (*on_own_error)(void *user, int error_number, const char *text);
+    /* The library's statistics (JSON), when the property statistics.interval.ms asks for them. */
+    void (*on_statistics)(void *user, const char *json, size_t len);
     void *user;
 } kb_kafka_handle_spec;
 

@@ -3,8 +3,11 @@
  * only.
  *
  * When the last batches below the end are gone, a broker answers a fetch there with nothing, and the library
- * says neither "record" nor "end". A fetch of this partition alone, over a connection of its own, cannot be
- * empty for want of room in the answer or by throttling: so an answer without a record is the proof.
+ * says neither "record" nor "end". A fetch of this partition alone, from its leader, over a connection of its
+ * own, cannot be empty for want of room in the answer, nor by throttling, nor for a replica that is
+ * elsewhere: so answers without a record for a whole second are the proof. Where records may lie in tiered
+ * storage, which can be slow to answer, or where this cannot be known, nothing is concluded: waiting is
+ * better than losing.
  */
 #ifndef KB_WORKER_KAFKA_KAFKA_PROBE_H
 #define KB_WORKER_KAFKA_KAFKA_PROBE_H

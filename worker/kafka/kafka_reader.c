@@ -27,9 +27,9 @@
 #define KB_LIBRARY_MESSAGE_BYTES ((int64_t)1000000)
 #define KB_QUEUE_BACKOFF_MS 5
 /* A silent stream is looked at after this time, then less and less often. */
-#define KB_SILENCE_MS 3000
+#define KB_SILENCE_MS 5000
 #define KB_SILENCE_MAX_MS 60000
-#define KB_PROBE_MS 3000
+#define KB_PROBE_MS 5000
 #define KB_RECEIVE_OVERHEAD_BYTES 65536 /* of an answer around its records */
 
 typedef struct stream {
@@ -48,6 +48,8 @@ typedef struct stream {
     int64_t silence_ms; /* until the next look */
     rd_kafka_message_t **batch;
     size_t batch_at, batch_count;
+    int gone_number; /* why the stream has to end, found while its queue was served; 0: it has not */
+    char *gone_text;
 } stream;
 
 struct kb_kafka_reader {
@@ -57,6 +59,7 @@ struct kb_kafka_reader {
     stream **streams;
     size_t count, capacity, next;
     size_t live_count;
+    stream *served;           /* whose queue is being served */
     kb_kafka_header *headers; /* scratch */
     size_t header_capacity;
 };
@@ -74,8 +77,26 @@ static char *number_text(int64_t value)
     return kb_asprintf("%lld", (long long)(value < LIBRARY_MAX ? value : LIBRARY_MAX));
 }
 
-static kb_code handle_new(const kb_kafka_options *options, const kb_kafka_reader_options *ro,
-                          kb_kafka_handle **ret_handle, kb_error *err)
+static kb_kafka_stream_problem problem_of(int number);
+
+/*
+ * That a topic is not there is not told by a message of the stream's queue, but by an error that the library
+ * reports while the queue is served.
+ */
+static bool on_own_error(void *user, int number, const char *text)
+{
+    kb_kafka_reader *reader = user;
+    stream *s = reader->served;
+    if (s == NULL || s->gone_number != 0 || problem_of(number) == KB_KAFKA_STREAM_OTHER)
+        return false;
+    s->gone_number = number;
+    free(s->gone_text);
+    s->gone_text = kb_strdup(text);
+    return true;
+}
+
+static kb_code handle_new(const kb_kafka_options *options, kb_kafka_reader *reader,
+                          const kb_kafka_reader_options *ro, kb_error *err)
 {
     int64_t queue = or_default(ro->queue_bytes_per_partition, KB_QUEUE_BYTES);
     int64_t answer = or_default(ro->fetch_bytes, KB_FETCH_BYTES);
@@ -101,8 +122,13 @@ static kb_code handle_new(const kb_kafka_options *options, const kb_kafka_reader
          number_text(or_default(ro->unknown_wait_ms, KB_UNKNOWN_WAIT_MS))},
     };
     kb_kafka_handle_spec spec = {
-        .type = RD_KAFKA_CONSUMER, .properties = properties, .property_count = KB_ARRAY_LEN(properties)};
-    kb_code code = kb_kafka_handle_new(options, &spec, ret_handle, err);
+        .type = RD_KAFKA_CONSUMER,
+        .properties = properties,
+        .property_count = KB_ARRAY_LEN(properties),
+        .on_own_error = on_own_error,
+        .user = reader,
+    };
+    kb_code code = kb_kafka_handle_new(options, &spec, &reader->handle, err);
     for (size_t i = 0; i < KB_ARRAY_LEN(properties); i++)
         free(properties[i].value);
     return code;
@@ -116,7 +142,7 @@ kb_code kb_kafka_reader_new(const kb_kafka_options *options, const kb_kafka_read
     reader->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (reader->wake_fd < 0)
         return kb_fail(err, KB_TEMPORARY_FAILURE, "eventfd: %s", kb_errno_text(errno));
-    kb_code code = handle_new(options, reader_options, &reader->handle, err);
+    kb_code code = handle_new(options, reader, reader_options, err);
     if (code != KB_OK)
         return kb_wrap(err, "making a Kafka reader");
     *ret_reader = KB_TAKE(reader);
@@ -135,6 +161,7 @@ static void stream_free(stream *s)
     rd_kafka_queue_destroy(s->queue);
     rd_kafka_topic_destroy(s->handle);
     free(s->batch);
+    free(s->gone_text);
     free(s->topic);
     free(s);
 }
@@ -382,11 +409,9 @@ static kb_kafka_stream_problem problem_of(int number)
                                                                          : KB_KAFKA_STREAM_OTHER;
 }
 
-static void hand_out_error(kb_kafka_reader *reader, stream *s, const rd_kafka_message_t *message,
+static void hand_out_error(kb_kafka_reader *reader, stream *s, int number, const char *text,
                            const kb_kafka_reader_events *events)
 {
-    int number = message->err;
-    const char *text = rd_kafka_message_errstr(message);
     kb_kafka_verdict verdict = kb_kafka_classify(number);
     kb_kafka_stream_error error = {
         .problem = problem_of(number),
@@ -426,7 +451,7 @@ static kb_code hand_out(kb_kafka_reader *reader, stream *s, const rd_kafka_messa
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
         hand_out_end(s, message->offset, events);
     else
-        hand_out_error(reader, s, message, events);
+        hand_out_error(reader, s, message->err, rd_kafka_message_errstr(message), events);
     return KB_OK;
 }
 
@@ -443,10 +468,14 @@ static kb_code serve_stream(kb_kafka_reader *reader, stream *s, const kb_kafka_r
 {
     *ret_go_on = true;
     if (s->batch_at == s->batch_count) {
+        reader->served = s;
         ssize_t got = rd_kafka_consume_batch_queue(s->queue, 0, s->batch, KB_BATCH_RECORDS);
+        reader->served = NULL;
         s->batch_at = 0;
         s->batch_count = got > 0 ? (size_t)got : 0;
     }
+    if (s->batch_count == 0 && s->gone_number != 0)
+        hand_out_error(reader, s, s->gone_number, s->gone_text, events);
     if (s->batch_count == 0)
         return KB_OK;
     kb_kafka_handle_note_success(reader->handle);

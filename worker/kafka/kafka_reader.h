@@ -36,9 +36,9 @@ typedef struct kb_kafka_reader_options {
 typedef enum kb_kafka_stream_problem {
     KB_KAFKA_STREAM_OUT_OF_RANGE, /* position below the log start or above the log end: ask ListOffsets which
                                    */
-    KB_KAFKA_STREAM_TOPIC_GONE,   /* topic or partition deleted (or the topic made anew) */
-    KB_KAFKA_STREAM_ACCESS,       /* the broker refuses this topic */
-    KB_KAFKA_STREAM_BAD_DATA,     /* CRC, compression or format of a batch at `position` */
+    KB_KAFKA_STREAM_TOPIC_GONE, /* a broker does not know topic or partition: ask for metadata, it may pass */
+    KB_KAFKA_STREAM_ACCESS,     /* the broker refuses this topic */
+    KB_KAFKA_STREAM_BAD_DATA,   /* CRC, compression or format of a batch at `position` */
     KB_KAFKA_STREAM_OTHER
 } kb_kafka_stream_problem;
 

@@ -286,9 +286,9 @@ static void note_lost(kb_kafka_writer *writer, const kb_kafka_target *target,
     if (writer->is_transactional || writer->is_purged || atomic_load(&writer->has_failed))
         return;
     writer->failure_number = message->err;
-    writer->failure_text = kb_asprintf("%s/%d: a record of %zu bytes was refused: %s", target->topic->name,
-                                       (int)target->partition, message->len + message->key_len,
-                                       rd_kafka_message_errstr(message));
+    writer->failure_text =
+        kb_asprintf("%s/%d: a record of %zu bytes was refused: %s", target->topic->name,
+                    (int)target->partition, message->len + message->key_len, rd_kafka_err2str(message->err));
     atomic_store_explicit(&writer->has_failed, true, memory_order_release);
     (void)rd_kafka_purge(writer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
@@ -308,7 +308,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
         note_lost(writer, target, message);
         delivery.code = kb_kafka_classify(message->err).code;
         delivery.error_number = message->err;
-        delivery.text = rd_kafka_message_errstr(message);
+        /* Not rd_kafka_message_errstr: in a delivery that is the record's value. */
+        delivery.text = rd_kafka_err2str(message->err);
     }
     if (writer->events.on_delivered != NULL)
         writer->events.on_delivered(target->owner, message->_private, &delivery);
@@ -331,6 +332,10 @@ kb_code kb_kafka_writer_poll(kb_kafka_writer *writer, int timeout_ms, kb_error *
     (void)kb_kafka_handle_serve(writer->handle, timeout_ms);
     note_fatal(writer);
     kb_code code = kb_kafka_writer_failure(writer, err);
+    /* What was on its way when the writer failed may have come back into the queue, never to be sent again.
+     */
+    if (code != KB_OK && kb_kafka_writer_count(writer) > 0)
+        (void)rd_kafka_purge(writer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     return code == KB_OK ? kb_kafka_handle_check(writer->handle, err) : code;
 }
 
