@@ -64,6 +64,8 @@ static kb_code walk_joins(const kb_partition_entry *partition, const kb_partitio
             g++;
             continue;
         }
+        if (segment == NULL)
+            break; /* gaps and segments are both used up */
         kb_code code = kb_segment_entry_check(segment, err);
         if (code != KB_OK)
             return kb_wrap_as(err, KB_ERR_INTERNAL, "news of %s/%" PRId32, news->topic, news->partition);

@@ -55,10 +55,7 @@ typedef struct kb_partition_progress {
     size_t probe_count;
     int64_t max_record_bytes; /* greatest total_len seen; raises the topic's, 0 = no news */
 } kb_partition_progress;
-#define KB_PARTITION_PROGRESS_INIT \
-    { \
-        .cut = -1, .reuse_up_to = -1 \
-    }
+#define KB_PARTITION_PROGRESS_INIT {.cut = -1, .reuse_up_to = -1}
 
 typedef struct kb_topic_event {
     const char *topic;

@@ -167,13 +167,16 @@ void kb_text_table_print(const kb_text_table *table, kb_strbuf *out)
     size_t *widths KB_AUTOFREE = kb_calloc(table->column_count, sizeof *widths);
     for (size_t i = 0; i < table->column_count; i++)
         widths[i] = width_of(table->columns[i].title);
-    for (size_t i = 0; i < table->cell_count; i++) {
+    for (size_t i = 0, column = 0; i < table->cell_count; i++) {
         size_t width = width_of(table->cells[i]);
-        if (width > widths[i % table->column_count])
-            widths[i % table->column_count] = width;
+        if (width > widths[column])
+            widths[column] = width;
+        column = column + 1 < table->column_count ? column + 1 : 0;
     }
     for (size_t i = 0; i < table->column_count; i++)
         print_cell(table, i, table->columns[i].title, widths[i], out);
-    for (size_t i = 0; i < table->cell_count; i++)
-        print_cell(table, i % table->column_count, table->cells[i], widths[i % table->column_count], out);
+    for (size_t i = 0, column = 0; i < table->cell_count; i++) {
+        print_cell(table, column, table->cells[i], widths[column], out);
+        column = column + 1 < table->column_count ? column + 1 : 0;
+    }
 }
