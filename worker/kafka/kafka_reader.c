@@ -298,8 +298,9 @@ void kb_kafka_reader_state(kb_kafka_reader *reader, kb_kafka_state *ret_state)
  */
 static bool has_no_headers(const rd_kafka_message_t *message)
 {
-    /* Only batches of format v2 have a leader epoch, and only a value that is there tells where it ends. */
-    return message->payload != NULL && rd_kafka_message_leader_epoch(message) >= 0 &&
+    /* Only batches of format v2 have a leader epoch, and only a value that is there tells where it ends: an
+     * empty one points to a constant of the library. */
+    return message->payload != NULL && message->len > 0 && rd_kafka_message_leader_epoch(message) >= 0 &&
            ((const uint8_t *)message->payload)[message->len] == 0;
 }
 
