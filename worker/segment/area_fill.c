@@ -85,6 +85,9 @@ static kb_code read_up_to(kb_area_fill *fill, kb_area_stream *stream, kb_area *a
 
 static kb_code keep_carry(kb_area_fill *fill, const uint8_t *data, size_t len, kb_error *err)
 {
+    fill->carry_len = len;
+    if (len == 0)
+        return KB_OK;
     if (len > fill->carry_capacity) {
         kb_free_at(&fill->carry);
         fill->carry_capacity = 0;
@@ -94,7 +97,6 @@ static kb_code keep_carry(kb_area_fill *fill, const uint8_t *data, size_t len, k
         fill->carry_capacity = len;
     }
     kb_put_bytes(fill->carry, data, len);
-    fill->carry_len = len;
     return KB_OK;
 }
 

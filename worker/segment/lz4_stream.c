@@ -130,7 +130,10 @@ static kb_code begin_match(kb_lz4_stream *stream, kb_body *input, kb_error *err)
     if (code != KB_OK)
         return code;
     stream->match_offset = (size_t)low | (size_t)high << 8;
-    if (stream->match_offset == 0 || stream->match_offset > stream->out_len)
+    /* The format forbids it; liblz4 up to 1.9 takes it and gives whatever its memory held. */
+    if (stream->match_offset == 0)
+        return kb_fail(err, KB_ERR_FORMAT, "lz4 block has a match of offset 0");
+    if (stream->match_offset > stream->out_len)
         return kb_fail(err, KB_ERR_FORMAT, "lz4 block refers to bytes before its beginning");
     stream->match_left = stream->match_token;
     if (stream->match_token == TOKEN_MORE)

@@ -63,7 +63,7 @@ void kb_segment_json_free_at(kb_segment_json **at)
 
 static kb_code reserve(kb_segment_json *json, size_t more, kb_error *err)
 {
-    size_t needed = json->bytes_len + more;
+    size_t needed = json->bytes_len + more + 1; /* so that it is never NULL */
     if (needed <= json->bytes_capacity)
         return KB_OK;
     size_t wanted = needed > 2 * json->bytes_capacity ? needed : 2 * json->bytes_capacity;
@@ -214,7 +214,7 @@ static kb_code get_record(kb_segment_json *json, record_fields *fields, kb_error
 
 static const void *at(const kb_segment_json *json, stored_bytes stored)
 {
-    return stored.len < 0 || json->bytes == NULL ? NULL : json->bytes + stored.at;
+    return stored.len < 0 ? NULL : json->bytes + stored.at;
 }
 
 static void fill_headers(kb_segment_json *json)

@@ -13,6 +13,8 @@
 #include "worker/segment/segment_expect.h"
 #include "worker/segment/segment_json.h"
 
+#define JSON_LOOK_BYTES ((size_t)4096)
+
 /* What was seen of the records so far, for the comparison at the end. */
 typedef struct seen_records {
     uint64_t count;
@@ -374,9 +376,10 @@ static kb_code open_json(kb_segment_reader *reader, kb_error *err)
     return code;
 }
 
+/* White space may come before the array; not more of it than is looked at, however much is in memory. */
 static bool looks_like_json(kb_view view)
 {
-    for (size_t i = 0; i < view.len; i++) {
+    for (size_t i = 0; i < view.len && i < JSON_LOOK_BYTES; i++) {
         if (strchr(" \t\r\n", view.data[i]) == NULL || view.data[i] == '\0')
             return view.data[i] == '[';
     }
@@ -394,7 +397,7 @@ static kb_code open_any(kb_segment_reader *reader, kb_error *err)
     kb_code code = start_body(reader, err);
     kb_view view = {NULL, 0};
     if (code == KB_OK)
-        code = kb_body_peek(&reader->body, KB_SEGMENT_HEADER_BYTES, &view, err);
+        code = kb_body_peek(&reader->body, JSON_LOOK_BYTES, &view, err);
     if (code != KB_OK)
         return code;
     if (!kb_segment_has_magic(view.data, view.len) && looks_like_json(view))

@@ -401,7 +401,7 @@ static void lz4_bodies_against_the_rules_are_refused(void **state)
         {"cut off", 5, "\x20\0\0\0\xf0"},
         {"cut off", 7, "\5\0\0\0\x10x\1"},
         {"cut off", 8, "\5\0\0\0\x10x\1\0"}, /* no literals after the match */
-        {"before its beginning", 8, "\5\0\0\0\x10x\0\0"},
+        {"offset 0", 8, "\5\0\0\0\x10x\0\0"},
         {"before its beginning", 8, "\5\0\0\0\x10x\2\0"},
         {"before its beginning", 8, "\5\0\0\0\x10x\xff\xff"},
         {"more than its stated size", 9, "\4\0\0\0\x10x\1\0\0"},

@@ -80,6 +80,43 @@ static void kb_segment_reader_open_json_short_object_is_read(void **state)
     assert_int_equal(area.len, 0);
 }
 
+/* The first thing of the first record is an empty name: found by fuzzing. */
+static void kb_segment_reader_next_json_empty_header_is_kept(void **state)
+{
+    (void)state;
+    KB_AUTO_ERROR(err);
+    AUTO_OBJECT(object);
+    AUTO_OBJECT(area);
+    put_text(&object, "[{\"headers\": [{\"key\": \"\", \"value\": \"\"}], \"timestamp\": 1, \"offset\": 2}]");
+    const kb_segment_expect expect = any_expect();
+    assert_ok(read_json(&object, &expect, NULL, &area, &err));
+    kb_cursor cursor = kb_cursor_of(area.data, area.len);
+    kb_record_view record;
+    assert_ok(kb_record_decode(&cursor, &record, &err));
+    assert_int_equal(record.header_count, 1);
+    assert_int_equal(record.headers_len, 6);
+}
+
+/* White space, up to 4095 bytes of it, whether the object is held or read in ranges: found by fuzzing. */
+static void kb_segment_reader_open_json_white_space_is_passed_over(void **state)
+{
+    (void)state;
+    const kb_segment_reader_opts options[] = {{0}, {.held_bytes = 1, .range_bytes = 7}};
+    const size_t counts[] = {31, 32, 100, 4095, 4096};
+    for (size_t i = 0; i < KB_ARRAY_LEN(counts); i++) {
+        for (size_t j = 0; j < KB_ARRAY_LEN(options); j++) {
+            KB_AUTO_ERROR(err);
+            AUTO_OBJECT(object);
+            for (size_t at = 0; at < counts[i]; at++)
+                put_text(&object, at % 2 == 0 ? " " : "\n");
+            put_text(&object, "[]");
+            const kb_segment_expect expect = any_expect();
+            assert_int_equal(read_json(&object, &expect, &options[j], NULL, &err),
+                             counts[i] < 4096 ? KB_OK : KB_BACKUP_CORRUPT);
+        }
+    }
+}
+
 static void kb_segment_verify_json_tells_what_it_holds(void **state)
 {
     (void)state;
@@ -252,6 +289,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kb_segment_reader_next_json_gives_the_golden_records),
         cmocka_unit_test(kb_segment_reader_open_json_short_object_is_read),
+        cmocka_unit_test(kb_segment_reader_next_json_empty_header_is_kept),
+        cmocka_unit_test(kb_segment_reader_open_json_white_space_is_passed_over),
         cmocka_unit_test(kb_segment_verify_json_tells_what_it_holds),
         cmocka_unit_test(kb_segment_reader_next_json_many_records_come_in_areas),
         cmocka_unit_test(kb_segment_reader_open_bad_json_is_refused),

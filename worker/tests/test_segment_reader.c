@@ -528,7 +528,7 @@ static void kb_segment_reader_source_error_keeps_its_code(void **state)
         kb_segment_info info;
         kb_code code = kb_segment_verify(reader, &source, &expect, &info, &err);
         if (code == KB_OK) {
-            assert_true(nth > 10 && object.get_count < nth);
+            assert_true(nth > 4 && object.get_count < nth);
             return;
         }
         assert_int_equal(code, KB_STORAGE_UNREACHABLE);
