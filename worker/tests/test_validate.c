@@ -434,6 +434,50 @@ static void kb_validate_run_damaged_foreign_manifest_is_one_problem(void **state
     assert_null(result.backup);
 }
 
+/* Each byte with two of its bits; bit 5 turns letters into capitals, which parsers like to forgive. */
+static void kb_validate_run_finds_a_flip_in_every_byte_of_the_index(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {RECORD_KEY, MANIFEST_KEY};
+    AUTO_TEST_BACKUP(fixture);
+    test_backup_init(&fixture, TEST_BACKUP_ID, NULL);
+    test_backup_add(&fixture, &(test_segment){"orders", 0, 0, 2, KB_CODEC_ZSTD, 20, false});
+    test_backup_publish(&fixture);
+    for (size_t k = 0; k < KB_ARRAY_LEN(keys); k++) {
+        int64_t size = test_object_size(&fixture, keys[k]);
+        for (int64_t i = 0; i < 2 * size; i++) {
+            AUTO_RESULT(result);
+            unsigned bit = i % 2 == 0 ? 5 : (unsigned)(i / 2) % 8;
+            test_object_flip(&fixture, keys[k], i / 2, bit);
+            validate(&fixture, false, &result);
+            test_object_flip(&fixture, keys[k], i / 2, bit);
+            if (result.problems.total == 0)
+                fail_msg("flip of bit %u at byte %d of %s is not found", bit, (int)(i / 2), keys[k]);
+            assert_problem(&result, 0, KB_FAULT_MISMATCH, keys[k]);
+        }
+    }
+}
+
+static void kb_validate_run_finds_the_index_cut_at_every_byte(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {RECORD_KEY, MANIFEST_KEY};
+    AUTO_TEST_BACKUP(fixture);
+    test_backup_init(&fixture, TEST_BACKUP_ID, NULL);
+    test_backup_add(&fixture, &(test_segment){"orders", 0, 0, 2, KB_CODEC_ZSTD, 20, false});
+    test_backup_publish(&fixture);
+    for (size_t k = 0; k < KB_ARRAY_LEN(keys); k++) {
+        test_object_copy(&fixture, keys[k], "whole");
+        for (int64_t size = test_object_size(&fixture, "whole") - 1; size >= 0; size--) {
+            AUTO_RESULT(result);
+            test_object_cut(&fixture, keys[k], size);
+            validate(&fixture, false, &result);
+            assert_problem(&result, 0, KB_FAULT_MISMATCH, keys[k]);
+        }
+        test_object_copy(&fixture, "whole", keys[k]);
+    }
+}
+
 /* An index that contradicts itself, though its hashes hold: written past the checks of the writer. */
 static void kb_validate_run_segments_that_do_not_tile_are_refused(void **state)
 {
@@ -648,6 +692,8 @@ int main(void)
         cmocka_unit_test(kb_validate_run_reused_segments_are_looked_for_where_they_are),
         cmocka_unit_test(kb_validate_run_damaged_index_is_judged_by_the_other_half),
         cmocka_unit_test(kb_validate_run_damaged_foreign_manifest_is_one_problem),
+        cmocka_unit_test(kb_validate_run_finds_a_flip_in_every_byte_of_the_index),
+        cmocka_unit_test(kb_validate_run_finds_the_index_cut_at_every_byte),
         cmocka_unit_test(kb_validate_run_segments_that_do_not_tile_are_refused),
         cmocka_unit_test(kb_validate_run_range_short_of_the_cut_is_a_problem),
         cmocka_unit_test(kb_validate_run_group_snapshot_is_compared),
