@@ -55,24 +55,22 @@ static kb_code walk_joins(const kb_partition_entry *partition, const kb_partitio
     size_t s = 0;
     size_t g = 0;
     while (s < news->segment_count || g < news->gap_count) {
-        const kb_segment_entry *segment = s < news->segment_count ? &news->segments[s] : NULL;
-        const kb_gap *gap = g < news->gap_count ? &news->gaps[g] : NULL;
-        if (gap != NULL && (segment == NULL || gap->start < segment->start)) {
+        bool is_gap = s == news->segment_count ||
+                      (g < news->gap_count && news->gaps[g].start < news->segments[s].start);
+        if (is_gap) {
+            const kb_gap *gap = &news->gaps[g++];
             if (joined_start(join, gap->start, partition->to) != join || gap->end <= gap->start)
                 return fail_join(news, "a gap", gap->start, join, err);
             join = gap->end;
-            g++;
             continue;
         }
-        if (segment == NULL)
-            break; /* gaps and segments are both used up */
+        const kb_segment_entry *segment = &news->segments[s++];
         kb_code code = kb_segment_entry_check(segment, err);
         if (code != KB_OK)
             return kb_wrap_as(err, KB_ERR_INTERNAL, "news of %s/%" PRId32, news->topic, news->partition);
         if (joined_start(join, segment->from, partition->to) != join)
             return fail_join(news, "a segment", segment->from, join, err);
         join = segment->to;
-        s++;
     }
     *ret_join = join;
     return KB_OK;

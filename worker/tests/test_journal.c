@@ -504,6 +504,7 @@ static void kb_journal_wait_complete_backup_depends_on_the_job(void **state)
     test_clock clock;
     test_clock_init(&clock);
     AUTO_JOURNAL *first = test_sealed(store.storage, &clock, "first", "uid-1");
+    (void)first;
     test_puts(store.storage, ID "/manifest.json", "{}");
     AUTO_JOURNAL *again = test_journal(store.storage, &clock, "first", "uid-1");
     assert_ok(kb_journal_wait(again, &err));
@@ -535,6 +536,7 @@ static void kb_journal_wait_sealed_backup_is_for_anybody(void **state)
     test_clock clock;
     test_clock_init(&clock);
     AUTO_JOURNAL *first = test_sealed(store.storage, &clock, "first", "uid-1");
+    (void)first;
     AUTO_JOURNAL *second = test_journal(store.storage, &clock, "second", "uid-2");
     assert_ok(kb_journal_wait(second, &err));
     assert_int_equal(kb_journal_state_of(second), KB_JOURNAL_SEALED);
