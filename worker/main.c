@@ -9,6 +9,7 @@
 #include "worker/cmd/cmd_backup.h"
 #include "worker/cmd/cmd_describe.h"
 #include "worker/cmd/cmd_list.h"
+#include "worker/cmd/cmd_restore.h"
 #include "worker/cmd/cmd_validate.h"
 #include "worker/cmd/flags.h"
 #include "worker/cmd/run_context.h"
@@ -23,6 +24,7 @@ static const struct {
     command_fn run;
 } COMMANDS[] = {
     {KB_COMMAND_BACKUP, kb_cmd_backup},
+    {KB_COMMAND_RESTORE, kb_cmd_restore},
     {KB_COMMAND_VALIDATE, kb_cmd_validate},
     {KB_COMMAND_DESCRIBE, kb_cmd_describe},
     {KB_COMMAND_LIST, kb_cmd_list},

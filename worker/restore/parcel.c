@@ -95,9 +95,9 @@ kb_parcel *kb_parcels_take(kb_parcels *parcels, int64_t timeout_ms)
 static void release(kb_parcel *parcel)
 {
     kb_parcels *parcels = parcel->parcels;
+    pthread_mutex_lock(&parcels->mutex);
     if (parcel->sent_records > 0 && parcels->on_landed != NULL)
         parcels->on_landed(parcels->ctx, parcel->sent_records, parcel->sent_bytes);
-    pthread_mutex_lock(&parcels->mutex);
     if (parcel->sent_records > 0) {
         parcels->locked.cost -= parcel->cost;
         parcels->locked.on_way--;
@@ -141,6 +141,15 @@ bool kb_parcels_wait_idle(kb_parcels *parcels, int64_t timeout_ms)
     bool in_time = true;
     while (in_time && parcels->locked.on_way > 0)
         in_time = kb_cond_wait_until(&parcels->drained, &parcels->mutex, &deadline);
+    bool idle = parcels->locked.on_way == 0;
+    pthread_mutex_unlock(&parcels->mutex);
+    return idle;
+}
+
+bool kb_parcels_mute(kb_parcels *parcels)
+{
+    pthread_mutex_lock(&parcels->mutex);
+    parcels->on_landed = NULL;
     bool idle = parcels->locked.on_way == 0;
     pthread_mutex_unlock(&parcels->mutex);
     return idle;

@@ -35,7 +35,7 @@ struct kb_parcel {
 };
 
 /* Called when all records of a finished parcel are acknowledged, by the thread that drops the last
- * reference. */
+ * reference, with a lock held. */
 typedef void (*kb_parcel_landed)(void *ctx, int64_t records, int64_t bytes);
 
 /* max_cost: of parcels on their way; one more is always let through. */
@@ -59,11 +59,19 @@ static inline void kb_parcel_sent(kb_parcel *parcel, int64_t bytes)
     parcel->sent_records++;
     parcel->sent_bytes += bytes;
 }
+/* It was not after all: the client did not take it. */
+static inline void kb_parcel_unsent(kb_parcel *parcel, int64_t bytes)
+{
+    parcel->sent_records--;
+    parcel->sent_bytes -= bytes;
+}
 /* The stream is through: gives back its own reference and those of records that were not sent. */
 void kb_parcel_finish(kb_parcel *owned_parcel);
 /* A record is acknowledged. */
 void kb_parcel_unref(kb_parcel *parcel);
 /* Waits until nothing is on its way, for timeout_ms at most. */
 bool kb_parcels_wait_idle(kb_parcels *parcels, int64_t timeout_ms) __attribute__((warn_unused_result));
+/* on_landed is not called any more. True when nothing is on its way. */
+bool kb_parcels_mute(kb_parcels *parcels);
 
 #endif

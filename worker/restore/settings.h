@@ -30,8 +30,10 @@ typedef struct kb_restore_settings {
     kb_stop *stop;
     kb_breaker *breaker; /* of Kafka admin calls; may be NULL */
     kb_progress *progress;
-    /* Called once, when the restore id is known; gives the metrics (borrowed) or NULL. May be NULL itself. */
-    kb_run_metrics *(*on_identified)(void *ctx, const char *restore_id);
+    /* Called once, when the restore id is known; gives the metrics (borrowed, may be NULL). May be NULL
+     * itself.
+     */
+    kb_code (*on_identified)(void *ctx, const char *restore_id, kb_run_metrics **ret_metrics, kb_error *err);
     void *ctx;
 } kb_restore_settings;
 

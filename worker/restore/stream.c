@@ -276,6 +276,7 @@ static kb_code make_record(kb_stream *stream, lane *l, kb_stream_record *record,
     record->parcel = l->parcel;
     record->payload_bytes =
         (int64_t)(head->key_len > 0 ? head->key_len : 0) + (head->value_len > 0 ? head->value_len : 0);
+    record->area_bytes = (int64_t)head->raw_len + KB_RECORD_LEN_BYTES;
     record->source_offset = head->offset;
     record->source = l->source;
     return KB_OK;

@@ -40,6 +40,7 @@ typedef struct kb_stream_record {
     kb_out_record out;
     kb_parcel *parcel;
     int64_t payload_bytes; /* key and value */
+    int64_t area_bytes;    /* what it takes in the record area */
     int64_t source_offset;
     const kb_restore_source *source;
     bool time_changed; /* 0 became 1 */
