@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "worker/cmd/text_backup.h"
 #include "worker/cmd/text_table.h"
 
 #define KB_DESCRIBE_MAX_BYTES ((size_t)1 << 30)
@@ -117,9 +118,8 @@ static void put_partition_gaps(const kb_topic_entry *topic, const kb_partition_e
 {
     for (size_t g = 0; g < partition->gap_count; g++) {
         kb_strbuf_appends(out, "  ");
-        kb_text_escape(out, topic->name);
-        kb_strbuf_appendf(out, "/%" PRId32 " offsets %" PRId64 " to %" PRId64 "\n", partition->partition,
-                          partition->gaps[g].start, partition->gaps[g].end - 1);
+        kb_text_gap(out, topic, partition, &partition->gaps[g]);
+        kb_strbuf_appendc(out, '\n');
     }
 }
 
@@ -137,25 +137,14 @@ static void put_findings(const kb_backup *backup, kb_strbuf *out)
         kb_strbuf_appends(out, "\nSkipped topics\n");
     for (size_t i = 0; i < backup->skipped_count; i++) {
         kb_strbuf_appends(out, "  ");
-        kb_text_escape(out, backup->skipped[i].name);
-        kb_strbuf_appends(out, ": ");
-        kb_text_escape(out, backup->skipped[i].reason);
+        kb_text_skipped(out, &backup->skipped[i]);
         kb_strbuf_appendc(out, '\n');
     }
     if (backup->finding_count > 0)
         kb_strbuf_appends(out, "\nFindings\n");
     for (size_t i = 0; i < backup->finding_count; i++) {
-        const kb_finding_entry *finding = &backup->findings[i];
         kb_strbuf_appends(out, "  ");
-        kb_text_escape(out, finding->reason);
-        if (finding->topic != NULL) {
-            kb_strbuf_appendc(out, ' ');
-            kb_text_escape(out, finding->topic);
-        }
-        if (finding->partition >= 0)
-            kb_strbuf_appendf(out, "/%" PRId32, finding->partition);
-        kb_strbuf_appends(out, finding->detail != NULL ? ": " : "");
-        kb_text_escape(out, finding->detail != NULL ? finding->detail : "");
+        kb_text_finding(out, &backup->findings[i]);
         kb_strbuf_appendc(out, '\n');
     }
 }

@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/contract/exit_codes.h"
 #include "common/data/json_write.h"
+#include "worker/cmd/text_backup.h"
 #include "worker/cmd/text_table.h"
 
 #define KB_VALIDATE_MAX_BYTES ((size_t)1 << 30)
@@ -50,9 +51,8 @@ static void text_gap(void *ctx, const kb_topic_entry *topic, const kb_partition_
 {
     kb_strbuf *out = ctx;
     kb_strbuf_appends(out, "gap       ");
-    kb_text_escape(out, topic->name);
-    kb_strbuf_appendf(out, "/%" PRId32 " offsets %" PRId64 " to %" PRId64 "\n", partition->partition,
-                      gap->start, gap->end - 1);
+    kb_text_gap(out, topic, partition, gap);
+    kb_strbuf_appendc(out, '\n');
 }
 
 static void text_checked(const kb_validate_result *result, kb_strbuf *out)
@@ -73,23 +73,12 @@ static void text_findings(const kb_backup *backup, kb_strbuf *out)
 {
     for (size_t i = 0; i < backup->skipped_count; i++) {
         kb_strbuf_appends(out, "skipped   ");
-        kb_text_escape(out, backup->skipped[i].name);
-        kb_strbuf_appends(out, ": ");
-        kb_text_escape(out, backup->skipped[i].reason);
+        kb_text_skipped(out, &backup->skipped[i]);
         kb_strbuf_appendc(out, '\n');
     }
     for (size_t i = 0; i < backup->finding_count; i++) {
-        const kb_finding_entry *finding = &backup->findings[i];
         kb_strbuf_appends(out, "finding   ");
-        kb_text_escape(out, finding->reason);
-        if (finding->topic != NULL) {
-            kb_strbuf_appendc(out, ' ');
-            kb_text_escape(out, finding->topic);
-        }
-        if (finding->partition >= 0)
-            kb_strbuf_appendf(out, "/%" PRId32, finding->partition);
-        kb_strbuf_appends(out, finding->detail != NULL ? ": " : "");
-        kb_text_escape(out, finding->detail != NULL ? finding->detail : "");
+        kb_text_finding(out, &backup->findings[i]);
         kb_strbuf_appendc(out, '\n');
     }
 }

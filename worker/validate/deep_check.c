@@ -50,6 +50,7 @@ bool kb_sample_has(kb_sample sample, const char *key)
 typedef struct object_reader {
     const deep_run *run;
     const char *key;
+    uint64_t left; /* of its size, to be counted as work: a large object is read twice */
 } object_reader;
 
 static bool is_stopped(const deep_run *run)
@@ -59,7 +60,7 @@ static bool is_stopped(const deep_run *run)
 
 static kb_code read_range(void *ctx, uint64_t offset, void *to, size_t len, kb_error *err)
 {
-    const object_reader *reader = ctx;
+    object_reader *reader = ctx;
     const kb_deep_options *options = reader->run->options;
     if (is_stopped(reader->run))
         return kb_fail(err, KB_ERR_STOPPED, "stopped while reading '%s'", reader->key);
@@ -69,8 +70,10 @@ static kb_code read_range(void *ctx, uint64_t offset, void *to, size_t len, kb_e
         return code;
     if (options->metrics != NULL)
         kb_run_metrics_store_op(options->metrics, KB_STORE_OP_GET_RANGE, kb_clock_boot_us() - began_us, len);
+    uint64_t counted = len < reader->left ? len : reader->left;
+    reader->left -= counted;
     if (options->progress != NULL)
-        kb_progress_add_work(options->progress, (int64_t)len);
+        kb_progress_add_work(options->progress, (int64_t)counted);
     return KB_OK;
 }
 
@@ -117,7 +120,7 @@ static kb_code check_codec(const kb_object_table *table, const kb_object *object
 static kb_code verify_object(const deep_run *run, kb_segment_reader *reader, const kb_object *object,
                              const char *key, kb_segment_info *ret_info, kb_error *err)
 {
-    object_reader from = {run, key};
+    object_reader from = {run, key, object->size_bytes};
     kb_segment_source source = {&from, object->size_bytes, read_range};
     kb_segment_expect expect = expectation(run->table, object, key);
     kb_code code = kb_segment_verify(reader, &source, &expect, ret_info, err);
