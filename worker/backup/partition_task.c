@@ -113,7 +113,7 @@ static void finish_compacted(kb_task *task, bool caught_up)
 
 static void reach_end(kb_task *task)
 {
-    task->position = task->cut;
+    __atomic_store_n(&task->position, task->cut, __ATOMIC_RELAXED);
     if (!task->compacted) {
         finish(task);
         return;
@@ -145,7 +145,7 @@ void kb_task_on_log_end(kb_task *task, int64_t last_stable_offset, int64_t wall_
     task->rounds++;
     task->round_start = task->cut;
     task->round_found = 0;
-    task->cut = last_stable_offset;
+    __atomic_store_n(&task->cut, last_stable_offset, __ATOMIC_RELAXED);
     kb_lane_push_cut(task->lane, task->cut, wall_ms);
     task->state = KB_TASK_WAITING;
 }
@@ -203,7 +203,7 @@ static void note_appended(kb_task *task, const kb_record_in *in, size_t bytes, b
 {
     if (task->segment_records == 0)
         task->segment_began_ms = kb_clock_boot_ms();
-    task->position = in->offset + 1;
+    __atomic_store_n(&task->position, in->offset + 1, __ATOMIC_RELAXED);
     task->segment_bytes += (int64_t)bytes;
     task->segment_records++;
     task->round_found++;
@@ -304,7 +304,7 @@ void kb_task_skip_gap(kb_task *task, int64_t end)
 {
     close_segment(task, task->position);
     kb_lane_push_gap(task->lane, task->position, end);
-    task->position = end;
+    __atomic_store_n(&task->position, end, __ATOMIC_RELAXED);
     task->segment_from = end;
     if (end >= task->cut) {
         task->state = KB_TASK_READING;
@@ -338,7 +338,7 @@ void kb_task_restart(kb_task *task, int64_t offset)
     free_frame(task);
     task->segment_bytes = 0;
     task->segment_records = 0;
-    task->position = offset;
+    __atomic_store_n(&task->position, offset, __ATOMIC_RELAXED);
     task->segment_from = offset;
     kb_lane_push_restarted(task->lane);
     if (task->rounds > 0) /* the lane may have dropped it */

@@ -52,7 +52,7 @@ typedef struct kb_task {
     bool compacted;              /* ends where the reader catches up */
     int64_t delete_retention_ms; /* of a compacted topic; -1: not known */
     int64_t read_began_ms; /* boot clock; may lie before this run's start when an earlier attempt began */
-    int64_t position, cut;
+    int64_t position, cut; /* stored atomically: the watcher of the lag looks at them */
     /* the open segment */
     int64_t segment_from;
     int64_t segment_bytes, segment_records, segment_began_ms;

@@ -188,7 +188,7 @@ static void on_error(void *owner, const kb_kafka_stream_error *error)
     if (task->state != KB_TASK_READING)
         return;
     if (error->position > task->position && error->position <= task->cut)
-        task->position = error->position;
+        __atomic_store_n(&task->position, error->position, __ATOMIC_RELAXED);
     switch (error->problem) {
     case KB_KAFKA_STREAM_OUT_OF_RANGE:
         on_out_of_range(task->poller, task);
