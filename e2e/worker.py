@@ -90,6 +90,7 @@ class Worker:
 
     def __init__(self, directory, binary=BINARY):
         self.dir, self.binary, self._number = pathlib.Path(directory), binary, 0
+        self.prefix = []  # a command that runs the worker, to change its user, say
 
     def start(self, command, config=None, *args, env=None, failpoint=None, text=None):
         """Starts a command. config: a dict, written as YAML, or text for the file as it is. failpoint: the value of
@@ -97,7 +98,7 @@ class Worker:
         """
         self._number += 1
         base = self.dir / f"run-{self._number}"
-        line = [str(self.binary), command]
+        line = [*self.prefix, str(self.binary), command]
         if config is not None or text is not None:
             path = base.with_suffix(".yaml")
             path.write_text(text if text is not None else yaml.safe_dump(config, sort_keys=False))

@@ -111,7 +111,8 @@ static kb_code fail_incomplete(kb_storage *storage, const char *id, const presen
             "Backup '%s' not found: it was begun but is not complete (hint: run the backup again to "
             "finish it)",
             id);
-    return kb_fail(err, KB_BACKUP_NOT_FOUND, "Backup '%s' not found in %s", id, kb_storage_describe(storage));
+    return kb_fail(err, KB_BACKUP_NOT_FOUND, "Backup '%s' not found in %s (hint: list shows what is there)",
+                   id, kb_storage_describe(storage));
 }
 
 static kb_code open_ours(kb_storage *storage, const char *id, const presence *there,

@@ -341,8 +341,9 @@ static kb_code fail_locked(const kb_journal *journal, int64_t waited_ms, kb_erro
     kb_rfc3339_format(journal->replay.open_time_ms, since);
     KB_AUTOFREE char *holder = kb_holder_describe(&journal->replay.last.holder);
     return kb_fail_retryable(err, KB_BACKUP_LOCKED,
-                             "backup '%s' is held by %s since %s; waited %" PRId64 " s", journal->backup_id,
-                             holder, since, waited_ms / 1000);
+                             "backup '%s' is held by %s since %s; waited %" PRId64
+                             " s; hint: run again when that one has ended, or raise limits.lock_wait_secs",
+                             journal->backup_id, holder, since, waited_ms / 1000);
 }
 
 static kb_code pause_for(kb_journal *journal, int64_t ms, const char *reason, kb_error *err)

@@ -252,9 +252,10 @@ static kb_code judge(const kb_validate_result *result, kb_error *err)
         return KB_OK;
     const kb_object_problem *first = &result->problems.items[0];
     return kb_fail(err, KB_BACKUP_CORRUPT,
-                   "backup '%s' is not valid: %" PRIu64 " problem%s, first '%s': %s: %s", result->backup_id,
-                   result->problems.total, result->problems.total == 1 ? "" : "s", first->key,
-                   kb_object_fault_name(first->fault), first->detail);
+                   "backup '%s' is not valid: %" PRIu64 " problem%s, first '%s': %s: %s; hint: restore from "
+                   "another copy or an older backup, and make a new one",
+                   result->backup_id, result->problems.total, result->problems.total == 1 ? "" : "s",
+                   first->key, kb_object_fault_name(first->fault), first->detail);
 }
 
 static kb_validate_settings settings_of(const kb_run_context *run, kb_storage *storage)

@@ -86,14 +86,38 @@ static void make_progress(kb_run_context *run)
     run->report_file = kb_report_file_new(run->env.termination_log);
 }
 
+/* A run that was refused before it could be observed leaves a report as well. */
+static void end_report(kb_run_context *run)
+{
+    const kb_reporter_options options = {.progress = run->progress, .file = run->report_file};
+    KB_AUTO_ERROR(ignored);
+    if (run->reporter == NULL && kb_reporter_start(&options, &run->reporter, &ignored) != KB_OK)
+        return;
+    kb_reporter_stop(KB_TAKE(run->reporter));
+}
+
+static kb_code open_run(kb_run_context *run, kb_error *err)
+{
+    if (load_config(run, err) != KB_OK || kb_stop_new(&run->stop, err) != KB_OK ||
+        kb_stop_on_signals(run->stop, err) != KB_OK)
+        return err->code;
+    set_limits(run);
+    return KB_OK;
+}
+
 kb_code kb_run_context_open(const kb_flags *flags, kb_run_context *ret_run, kb_error *err)
 {
     KB_CLEANUP(kb_run_context_done) kb_run_context run = {.flags = flags};
-    if (kb_run_env_read(&run.env, NULL, NULL, err) != KB_OK || load_config(&run, err) != KB_OK ||
-        kb_stop_new(&run.stop, err) != KB_OK || kb_stop_on_signals(run.stop, err) != KB_OK)
+    if (kb_run_env_read(&run.env, NULL, NULL, err) != KB_OK)
         return err->code;
-    set_limits(&run);
     make_progress(&run);
+    kb_code code = open_run(&run, err);
+    if (code != KB_OK) {
+        kb_progress_finish(run.progress, KB_RUN_FAILED, kb_exit_code(code, 0), kb_exit_reason(code),
+                           kb_error_text(err));
+        end_report(&run);
+        return code;
+    }
     *ret_run = run;
     run = (kb_run_context){0};
     return KB_OK;
@@ -301,7 +325,7 @@ int kb_run_context_finish(kb_run_context *run, kb_code code, kb_error *err, int 
         kb_metric_set(run->run_metrics->exit_code, exit_code);
     kb_progress_finish(run->progress, final_state(exit_code, code, findings), exit_code,
                        reason[0] != '\0' ? reason : NULL, code != KB_OK ? kb_error_text(err) : NULL);
-    kb_reporter_stop(KB_TAKE(run->reporter));
+    end_report(run);
     if (run->httpd != NULL && run->config->metrics.keep_alive_seconds > 0)
         (void)kb_stop_wait(run->stop, run->config->metrics.keep_alive_seconds * 1000);
     kb_log_flush();

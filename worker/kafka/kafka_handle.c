@@ -505,12 +505,18 @@ kb_code kb_kafka_handle_fail(kb_kafka_handle *handle, int error_number, const ch
     kb_code code;
     if (t.text != NULL && t.number == RD_KAFKA_RESP_ERR__SSL)
         code = kb_fail(err, KB_KAFKA_AUTHENTICATION_FAILED,
-                       "%s: TLS connection to Kafka broker %s failed: %s", what, broker, text);
+                       "%s: TLS connection to Kafka broker %s failed: %s; hint: check ssl_ca_location, the "
+                       "client's certificate and key, and trust_dir",
+                       what, broker, text);
     else if (is_refusal(t.number) || is_refusal(error_number))
         code = kb_fail(err, KB_KAFKA_AUTHENTICATION_FAILED,
-                       "%s: SASL authentication failed at Kafka broker %s: %s", what, broker, text);
+                       "%s: SASL authentication failed at Kafka broker %s: %s; hint: check sasl_mechanism, "
+                       "sasl_username and sasl_password",
+                       what, broker, text);
     else
-        code = kb_fail_retryable(err, KB_KAFKA_UNREACHABLE, "%s: Failed to connect to Kafka broker %s: %s",
+        code = kb_fail_retryable(err, KB_KAFKA_UNREACHABLE,
+                                 "%s: Failed to connect to Kafka broker %s: %s; hint: check "
+                                 "bootstrap_servers, security_protocol and that the brokers can be reached",
                                  what, broker, text);
     trouble_done(&t);
     return code;

@@ -403,7 +403,8 @@ static kb_code open_root(const char *path, kb_fs_mode mode, int *ret_fd, kb_erro
                        "there is no directory '%s'; hint: check the path and that the volume is mounted",
                        path);
     if (errno == ENOTDIR)
-        return kb_fail(err, KB_CONFIG_INVALID, "'%s' is not a directory", path);
+        return kb_fail(err, KB_CONFIG_INVALID,
+                       "'%s' is not a directory; hint: give one as the storage's path", path);
     return kb_file_fail(err, errno, "open", path);
 }
 
