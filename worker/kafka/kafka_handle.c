@@ -285,8 +285,6 @@ static kb_code set_connection(rd_kafka_conf_t *conf, const kb_kafka_options *o, 
     if (code == KB_OK)
         code = set_ms(conf, "socket.connection.setup.timeout.ms", KB_CONNECT_TIMEOUT_MS,
                       KB_CONNECT_TIMEOUT_MS, err);
-    if (code == KB_OK)
-        code = set(conf, "log.connection.close", "false", err);
     /* The library would report its own metrics to brokers that ask for them. */
     if (code == KB_OK)
         code = set(conf, "enable.metrics.push", "false", err);
@@ -463,7 +461,7 @@ kb_code kb_kafka_handle_check(kb_kafka_handle *handle, kb_error *err)
     if (since_ms == 0)
         return KB_OK;
     int64_t now_ms = kb_clock_boot_ms();
-    if (now_ms - since_ms >= (KB_KAFKA_AUTH_TRIES - 1) * handle->auth_retry_ms)
+    if (now_ms - since_ms >= KB_KAFKA_AUTH_TRIES * handle->auth_retry_ms)
         return kb_kafka_handle_fail(handle, RD_KAFKA_RESP_ERR__AUTHENTICATION, "using Kafka", err);
     pthread_mutex_lock(&handle->lock);
     bool is_due = now_ms - handle->secrets_read_ms >= handle->auth_retry_ms;

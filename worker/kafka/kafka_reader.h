@@ -91,9 +91,9 @@ size_t kb_kafka_reader_count(const kb_kafka_reader *reader);
 /*
  * Waits up to timeout_ms for something to hand out, then hands out what is there (at most some thousand
  * records) and returns. KB_OK also when nothing came. Lost brokers are not an error here: see
- * kb_kafka_reader_state. Fails with 77 when brokers refused us KB_KAFKA_AUTH_TRIES times in a row (make a new
- * reader to read certificates again), 75 KB_TEMPORARY_FAILURE when records came in descending order (never
- * continued).
+ * kb_kafka_reader_state. Fails with 77 when brokers refused us for KB_KAFKA_AUTH_TRIES * auth_retry_ms (make
+ * a new reader to read certificates again), 75 KB_TEMPORARY_FAILURE when records came in descending order
+ * (never continued).
  */
 kb_code kb_kafka_reader_poll(kb_kafka_reader *reader, int timeout_ms, const kb_kafka_reader_events *events,
                              kb_error *err) KB_CHECK;

@@ -74,7 +74,7 @@ kb_code kb_kafka_writer_send(kb_kafka_target *target, const kb_out_record *recor
 
 /*
  * Waits up to timeout_ms for deliveries and dispatches them. Fails with the fatal error of the writer, or 77
- * after KB_KAFKA_AUTH_TRIES refusals in a row; callbacks ran before in both cases.
+ * when brokers refused us for KB_KAFKA_AUTH_TRIES * auth_retry_ms; callbacks ran before in both cases.
  */
 kb_code kb_kafka_writer_poll(kb_kafka_writer *writer, int timeout_ms, kb_error *err) KB_CHECK;
 /* Polls until nothing is queued or the deadline (boot clock ms) comes: then KB_NO_PROGRESS, retryable. */
