@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/base/log.h"
+
 /* ---- reading ---- */
 
 static void *copy(const void *data, int32_t len)
@@ -118,6 +120,38 @@ void read_all(const kb_kafka_options *options, const kb_kafka_reader_options *re
     assert_ok(kb_kafka_reader_start(reader, topic, partition, from, s, &err));
     assert_ok(read_until(reader, s, end, 30000, &err));
     kb_kafka_reader_free(reader);
+}
+
+/* ---- a real broker ---- */
+
+kb_kafka_admin *live_admin;
+
+int live_setup(void **state)
+{
+    (void)state;
+    KB_AUTO_ERROR(err);
+    kb_log_level level = KB_LOG_WARN;
+    const char *wanted = getenv("KB_LOG_LEVEL");
+    if (wanted != NULL && kb_log_level_parse(wanted, &level))
+        kb_log_set_level(level);
+    const char *broker = getenv("KB_TEST_KAFKA");
+    if (broker == NULL || broker[0] == '\0')
+        return 0;
+    kb_kafka_options options = live_options();
+    return kb_kafka_admin_new(&options, NULL, &live_admin, &err) == KB_OK ? 0 : -1;
+}
+
+int live_teardown(void **state)
+{
+    (void)state;
+    kb_kafka_admin_free(live_admin);
+    live_admin = NULL;
+    return 0;
+}
+
+kb_kafka_options live_options(void)
+{
+    return options_for(getenv("KB_TEST_KAFKA"));
 }
 
 /* ---- admin ---- */

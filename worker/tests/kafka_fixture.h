@@ -57,12 +57,18 @@ typedef struct seen {
     char *error_text;
     size_t stop_after; /* on_record says false for this record and later ones; 0: never */
 } seen;
-#define SEEN_INIT \
-    { \
-        .eof_offset = -1 \
-    }
+#define SEEN_INIT {.eof_offset = -1}
 void seen_done(seen *s);
 extern const kb_kafka_reader_events SEEN_EVENTS;
+
+/* Set-up for tests against the broker of KB_TEST_KAFKA; NEED_BROKER skips a test when there is none. */
+extern kb_kafka_admin *live_admin;
+int live_setup(void **state);
+int live_teardown(void **state);
+kb_kafka_options live_options(void);
+#define NEED_BROKER() \
+    if (live_admin == NULL) \
+    skip()
 
 kb_kafka_options options_for(const char *bootstrap_servers);
 int64_t in_ms(int64_t ms);

@@ -40,7 +40,7 @@ static int group_teardown(void **state)
     return system(command);
 }
 
-#define NEED_BROKER() \
+#define NEED_SECURE_BROKER() \
     if (secure == NULL || ca_file == NULL || plain == NULL) \
     skip()
 
@@ -81,9 +81,7 @@ static void assert_connects(const kb_kafka_options *options)
 {
     KB_AUTO_ERROR(err);
     kb_kafka_cluster cluster;
-    int64_t start = kb_clock_boot_ms();
     assert_ok(kb_kafka_connect(options, in_ms(20000), NULL, &cluster, &err));
-    print_message("connected after %lld ms\n", (long long)(kb_clock_boot_ms() - start));
     assert_non_null(cluster.cluster_id);
     assert_int_equal(cluster.broker_count, 1);
     kb_kafka_cluster_done(&cluster);
@@ -92,10 +90,7 @@ static void assert_connects(const kb_kafka_options *options)
 static void assert_refused(const kb_kafka_options *options, kb_code code, const char *text)
 {
     KB_AUTO_ERROR(err);
-    int64_t start = kb_clock_boot_ms();
     kb_code got = kb_kafka_connect(options, in_ms(6000), NULL, NULL, &err);
-    print_message("%d after %lld ms: %s\n", (int)got, (long long)(kb_clock_boot_ms() - start),
-                  kb_error_text(&err));
     assert_int_equal(got, code);
     assert_text(&err, text);
     assert_null(strstr(kb_error_text(&err), "admin-secret"));
@@ -104,7 +99,7 @@ static void assert_refused(const kb_kafka_options *options, kb_code code, const 
 static void connect_with_good_credentials_succeeds(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     kb_kafka_options options = secure_options();
     assert_connects(&options);
     KB_AUTOFREE char *password_file = in_directory("password", "admin-secret\n");
@@ -116,7 +111,7 @@ static void connect_with_good_credentials_succeeds(void **state)
 static void connect_wrong_password_is_77_after_three_tries(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     kb_kafka_options options = secure_options();
     options.sasl_password = bad_password;
     assert_refused(&options, KB_KAFKA_AUTHENTICATION_FAILED, "SASL authentication failed");
@@ -128,7 +123,7 @@ static void connect_wrong_password_is_77_after_three_tries(void **state)
 static void connect_unknown_ca_is_77(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     KB_AUTOFREE char *strange = strange_ca();
     kb_kafka_options options = secure_options();
     options.ssl_ca_file = strange;
@@ -140,7 +135,7 @@ static void connect_unknown_ca_is_77(void **state)
 static void connect_trust_dir_adds_anchors(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     KB_AUTO_ERROR(err);
     KB_AUTOFREE char *strange = strange_ca();
     KB_AUTOFREE char *trust = in_directory("trust", NULL);
@@ -167,7 +162,7 @@ static void connect_trust_dir_adds_anchors(void **state)
 static void connect_wrong_host_name_is_77(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     /* The same address in a spelling that the certificate does not have. */
     KB_AUTOFREE char *other = kb_asprintf("127.1%s", strchr(secure, ':'));
     kb_kafka_options options = secure_options();
@@ -178,12 +173,11 @@ static void connect_wrong_host_name_is_77(void **state)
 static void connect_wrong_protocol_or_port_says_what_happened(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     kb_kafka_options options = secure_options();
     options.bootstrap_servers = plain; /* TLS to a plaintext listener */
     KB_AUTO_ERROR(err);
     kb_code code = kb_kafka_connect(&options, in_ms(3000), NULL, NULL, &err);
-    print_message("TLS to plaintext: %d %s\n", (int)code, kb_error_text(&err));
     assert_int_not_equal(code, KB_OK);
     options = options_for(secure); /* plaintext to a TLS listener */
     assert_refused(&options, KB_KAFKA_UNREACHABLE, "security.protocol");
@@ -196,7 +190,7 @@ static void connect_wrong_protocol_or_port_says_what_happened(void **state)
 static void reader_password_file_changed_while_refused_recovers(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     KB_AUTO_ERROR(err);
     kb_kafka_options admin_options = options_for(plain);
     kb_kafka_admin *admin = NULL;
@@ -217,7 +211,6 @@ static void reader_password_file_changed_while_refused_recovers(void **state)
     assert_int_equal(got.eof_count, 0);
     kb_kafka_state now;
     kb_kafka_reader_state(reader, &now);
-    print_message("state: %u tries, %s\n", now.auth_failures, now.last_error);
     assert_true(now.auth_failures >= 1);
     kb_kafka_state_done(&now);
     free(in_directory("rotated", "admin-secret"));
@@ -231,7 +224,7 @@ static void reader_password_file_changed_while_refused_recovers(void **state)
 static void reader_wrong_password_ends_with_77(void **state)
 {
     (void)state;
-    NEED_BROKER();
+    NEED_SECURE_BROKER();
     KB_AUTO_ERROR(err);
     kb_kafka_options options = secure_options();
     options.sasl_password = bad_password;
@@ -241,7 +234,6 @@ static void reader_wrong_password_ends_with_77(void **state)
     assert_ok(kb_kafka_reader_new(&options, &ro, &reader, &err));
     assert_ok(kb_kafka_reader_start(reader, "any", 0, 0, &got, &err));
     assert_fails(read_until(reader, &got, 0, 10000, &err), KB_KAFKA_AUTHENTICATION_FAILED);
-    print_message("%s\n", kb_error_text(&err));
     kb_kafka_reader_free(reader);
     kb_kafka_admin *admin = NULL;
     kb_kafka_call call = call_for(10000);
@@ -249,7 +241,6 @@ static void reader_wrong_password_ends_with_77(void **state)
     assert_ok(kb_kafka_admin_new(&options, NULL, &admin, &err));
     assert_fails(kb_kafka_admin_metadata(admin, NULL, 0, &call, &metadata, &err),
                  KB_KAFKA_AUTHENTICATION_FAILED);
-    print_message("%s\n", kb_error_text(&err));
     kb_kafka_admin_free(admin);
     seen_done(&got);
 }
