@@ -126,6 +126,8 @@ static kb_code options_new(kb_kafka_live *live, const kb_kafka_request *request,
         rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason, sizeof reason);
     if (number == RD_KAFKA_RESP_ERR_NO_ERROR && request->validate_only)
         number = rd_kafka_AdminOptions_set_validate_only(options, 1, reason, sizeof reason);
+    if (number == RD_KAFKA_RESP_ERR_NO_ERROR && request->has_broker)
+        number = rd_kafka_AdminOptions_set_broker(options, request->broker_id, reason, sizeof reason);
     bool has_operation_time =
         request->op == RD_KAFKA_ADMIN_OP_CREATETOPICS || request->op == RD_KAFKA_ADMIN_OP_DELETERECORDS;
     if (number == RD_KAFKA_RESP_ERR_NO_ERROR && has_operation_time)

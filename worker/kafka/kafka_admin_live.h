@@ -30,6 +30,8 @@ typedef struct kb_kafka_request {
     rd_kafka_admin_op_t op;
     bool is_committed; /* ListOffsets: read_committed */
     bool validate_only;
+    bool has_broker; /* broker_id is asked, not the controller */
+    int32_t broker_id;
     void (*send)(void *ctx, rd_kafka_t *rk, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *queue);
     void *ctx;
 } kb_kafka_request;

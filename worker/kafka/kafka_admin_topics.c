@@ -99,15 +99,18 @@ static void send_describe(void *ctx, rd_kafka_t *rk, const rd_kafka_AdminOptions
 }
 
 /* Asks for the pending topics in one request. */
-static kb_code describe_round(kb_kafka_live *live, kb_kafka_topic *topics, kb_kafka_rounds *rounds,
-                              kb_error *err)
+static kb_code describe_round(kb_kafka_live *live, const kb_kafka_metadata *metadata, int32_t broker_id,
+                              kb_kafka_rounds *rounds, kb_error *err)
 {
+    kb_kafka_topic *topics = metadata->topics;
     KB_AUTOFREE const char **names = kb_calloc(rounds->count, sizeof(char *));
     for (size_t i = 0; i < rounds->count; i++)
         names[i] = topics[rounds->pending[i]].name;
     describe_ctx ctx = {names, rounds->count};
     kb_kafka_request request = {.what = "asking for metadata of topics",
                                 .op = RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+                                .has_broker = broker_id >= 0,
+                                .broker_id = broker_id,
                                 .send = send_describe,
                                 .ctx = &ctx};
     rd_kafka_event_t *event = NULL;
@@ -156,6 +159,16 @@ static void set_cluster(kb_kafka_live *live, const struct rd_kafka_metadata *fro
     rd_kafka_mem_free(live->rk, id);
 }
 
+/* Who to ask when the controller is none of the brokers, where the library would wait for it; -1: it is one.
+ */
+static int32_t stand_in_of(const struct rd_kafka_metadata *all, int controller_id)
+{
+    for (int i = 0; i < all->broker_cnt; i++)
+        if (all->brokers[i].id == controller_id)
+            return -1;
+    return all->broker_cnt > 0 ? all->brokers[0].id : -1;
+}
+
 kb_code kb_kafka_live_get_metadata(kb_kafka_admin *admin, const char *const *topics, size_t count,
                                    const kb_kafka_call *call, kb_kafka_metadata *ret_metadata, kb_error *err)
 {
@@ -167,12 +180,13 @@ kb_code kb_kafka_live_get_metadata(kb_kafka_admin *admin, const char *const *top
     kb_kafka_metadata metadata = {0};
     set_cluster(live, all, &metadata.cluster);
     set_names(&metadata, topics, count, all);
+    int32_t broker_id = stand_in_of(all, metadata.cluster.controller_id);
     rd_kafka_metadata_destroy(all);
     kb_kafka_rounds rounds;
     kb_kafka_rounds_init(&rounds, call, metadata.topic_count);
     if (metadata.topic_count > 0)
         do
-            code = describe_round(live, metadata.topics, &rounds, err);
+            code = describe_round(live, &metadata, broker_id, &rounds, err);
         while (code == KB_OK && kb_kafka_rounds_again(&rounds));
     kb_kafka_rounds_done(&rounds);
     if (code != KB_OK) {
