@@ -56,7 +56,7 @@ unit: ## unit tests, one program for each module
 
 integration: ## the built worker against real brokers; ARGS are given to pytest
 	@scripts/deps build lab
-	@+$(TEST_MAKE) worker $(TEST_BUILD)/worker/tests/test_kafka_live
+	@+$(TEST_MAKE) worker $(patsubst %.c,$(TEST_BUILD)/%,$(wildcard worker/tests/test_kafka_live*.c))
 	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
 
 lint: ## layers, format, warnings under gcc and clang, clang-tidy, shellcheck, sizes

@@ -2,6 +2,8 @@
  */
 #include "worker/tests/kafka_fixture.h"
 
+#include <unistd.h>
+
 #define TIME_2020 INT64_C(1577836800000)
 
 static const kb_kafka_reader_options DEFAULT_READER = {.fetch_wait_max_ms = 10};
@@ -23,8 +25,9 @@ static void writer_future_timestamp_refused_ends_the_writer(void **state)
     NEED_BROKER();
     KB_AUTO_ERROR(err);
     kb_kafka_options options = live_options();
+    static const kb_kafka_setting CONFIGS[] = {{"message.timestamp.after.max.ms", "3600000"}};
     KB_AUTOFREE char *topic = new_name("future");
-    create_topic(live_admin, topic, 1, NULL, 0);
+    create_topic(live_admin, topic, 1, CONFIGS, 1);
     sent out;
     sent_open(&out, &options, &DEFAULT_WRITER, topic, 0);
     sent_text(&out, INT64_C(4102444800000), "k", "2100");
@@ -141,7 +144,10 @@ static void reader_aborted_transactions_skipped_and_end_is_past_the_markers(void
             assert_ok(kb_kafka_writer_txn_abort(out.writer, in_ms(30000), &err));
         }
     }
-    /* 4 x (10 records and a marker) */
+    /* 4 x (10 records and a marker); markers are written after the reply to the end of a transaction. */
+    for (int tries = 0; tries < 100 && offset_of(live_admin, KB_KAFKA_OFFSET_LAST_STABLE, topic, 0) < 44;
+         tries++)
+        usleep(50000);
     assert_int_equal(offset_of(live_admin, KB_KAFKA_OFFSET_LATEST, topic, 0), 44);
     assert_int_equal(offset_of(live_admin, KB_KAFKA_OFFSET_LAST_STABLE, topic, 0), 44);
     seen got = SEEN_INIT;
