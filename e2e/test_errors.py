@@ -330,7 +330,8 @@ def test_stop_signal_then_resume(kafka, client, topic, worker, storage, number, 
 
 def test_closed_standard_output_and_error_stop_nothing(kafka, client, topic, worker, storage):
     path, wanted = worker.dir / "closed.yaml", fidelity.source_digests(client, [topic])
-    for number, how in enumerate(("1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-", "| true", "2>&1 | true", "1>/dev/full 2>/dev/full")):
+    ways = ("1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-", "| true", "2>&1 | true", "1>/dev/full 2>/dev/full")
+    for number, how in enumerate(ways):
         name = f"b{number}"
         path.write_text(yaml.safe_dump(backup_config(kafka, storage, name, [topic])))
         script = f"set -o pipefail; '{worker.binary}' backup -v -c '{path}' {how}"

@@ -23,10 +23,8 @@ static const struct {
     kb_command command;
     command_fn run;
 } COMMANDS[] = {
-    {KB_COMMAND_BACKUP, kb_cmd_backup},
-    {KB_COMMAND_RESTORE, kb_cmd_restore},
-    {KB_COMMAND_VALIDATE, kb_cmd_validate},
-    {KB_COMMAND_DESCRIBE, kb_cmd_describe},
+    {KB_COMMAND_BACKUP, kb_cmd_backup},     {KB_COMMAND_RESTORE, kb_cmd_restore},
+    {KB_COMMAND_VALIDATE, kb_cmd_validate}, {KB_COMMAND_DESCRIBE, kb_cmd_describe},
     {KB_COMMAND_LIST, kb_cmd_list},
 };
 

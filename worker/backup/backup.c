@@ -266,7 +266,8 @@ static void release(const backup_run *run)
 static kb_code read_and_seal(backup_run *run, bool resumed, kb_backup **ret_backup, kb_error *err)
 {
     const kb_backup_settings *settings = run->settings;
-    if (check_case(run, err) != KB_OK || (resumed && kb_resume_adopt(settings, run->journal, err) != KB_OK))
+    if (check_case(run, err) != KB_OK ||
+        (resumed && kb_resume_adopt(settings, run->journal, run->admin, err) != KB_OK))
         return err->code;
     if (kb_backup_plan_facts(kb_journal_backup(run->journal), run->admin, settings->stop, &run->facts, err) !=
         KB_OK)

@@ -2,7 +2,9 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/catalog/adoption.h"
@@ -10,6 +12,7 @@
 
 /* Entries are written for so many adopted partitions at once: each is a request to the store. */
 #define KB_ADOPT_BATCH 256
+#define KB_METADATA_DEADLINE_MS 60000
 
 typedef struct adopt_batch {
     kb_adopted adopted[KB_ADOPT_BATCH];
@@ -70,12 +73,37 @@ static void add_to_batch(adopt_batch *batch, const kb_topic_entry *topic, const 
     batch->count++;
 }
 
+/* Topic ids as the cluster has them now, asked for after the segments were listed. */
+static kb_code read_metadata(const kb_backup_settings *settings, kb_kafka_admin *admin,
+                             const kb_backup *backup, kb_kafka_metadata *ret_metadata, kb_error *err)
+{
+    KB_AUTOFREE const char **names = kb_calloc(backup->topic_count, sizeof *names);
+    for (size_t t = 0; t < backup->topic_count; t++)
+        names[t] = backup->topics[t].name;
+    kb_kafka_call call = {.deadline_ms = kb_clock_boot_ms() + KB_METADATA_DEADLINE_MS,
+                          .stop = settings->stop};
+    if (kb_kafka_admin_metadata(admin, names, backup->topic_count, &call, ret_metadata, err) != KB_OK)
+        return kb_wrap(err, "comparing topic ids before adopting segments");
+    return KB_OK;
+}
+
+static bool is_same_topic(const kb_kafka_metadata *metadata, const kb_topic_entry *planned)
+{
+    const kb_kafka_topic *found = kb_kafka_metadata_find(metadata, planned->name);
+    if (found == NULL || found->error_number != 0)
+        return false;
+    return !planned->has_topic_id || !found->has_id ||
+           memcmp(planned->topic_id, found->id, KB_TOPIC_ID_SIZE) == 0;
+}
+
 static kb_code adopt_partitions(const kb_backup_settings *settings, kb_journal *journal,
-                                kb_adoption *adoption, kb_error *err)
+                                kb_adoption *adoption, const kb_kafka_metadata *metadata, kb_error *err)
 {
     KB_CLEANUP(batch_free_at) adopt_batch *batch = kb_calloc(1, sizeof *batch);
     const kb_backup *backup = kb_journal_backup(journal);
     for (size_t t = 0; t < backup->topic_count; t++) {
+        if (!is_same_topic(metadata, &backup->topics[t]))
+            continue;
         for (size_t p = 0; p < backup->topics[t].listed_count; p++) {
             const kb_partition_entry *partition = &backup->topics[t].partitions[p];
             kb_adopted adopted = {0};
@@ -98,7 +126,8 @@ static kb_code adopt_partitions(const kb_backup_settings *settings, kb_journal *
     return journal_batch(settings, journal, batch, err);
 }
 
-kb_code kb_resume_adopt(const kb_backup_settings *settings, kb_journal *journal, kb_error *err)
+kb_code kb_resume_adopt(const kb_backup_settings *settings, kb_journal *journal, kb_kafka_admin *admin,
+                        kb_error *err)
 {
     KB_AUTOFREE char *prefix = kb_layout_backup_prefix(settings->backup_id);
     size_t aborted = 0;
@@ -111,5 +140,8 @@ kb_code kb_resume_adopt(const kb_backup_settings *settings, kb_journal *journal,
         return kb_wrap(err, "listing the segments of an earlier attempt");
     if (kb_adoption_listed(adoption) == 0)
         return KB_OK;
-    return adopt_partitions(settings, journal, adoption, err);
+    KB_CLEANUP(kb_kafka_metadata_done) kb_kafka_metadata metadata = {0};
+    if (read_metadata(settings, admin, kb_journal_backup(journal), &metadata, err) != KB_OK)
+        return err->code;
+    return adopt_partitions(settings, journal, adoption, &metadata, err);
 }

@@ -8,8 +8,13 @@
 
 #include "common/base/error.h"
 #include "worker/backup/settings.h"
+#include "worker/kafka/kafka_admin.h"
 
-/* The journal is owned by this attempt. What is adopted is journaled. */
-kb_code kb_resume_adopt(const kb_backup_settings *settings, kb_journal *journal, kb_error *err) KB_CHECK;
+/*
+ * The journal is owned by this attempt. What is adopted is journaled. Topics that are no longer those of the
+ * plan adopt nothing; the ledger finds out about them later and says so.
+ */
+kb_code kb_resume_adopt(const kb_backup_settings *settings, kb_journal *journal, kb_kafka_admin *admin,
+                        kb_error *err) KB_CHECK;
 
 #endif

@@ -60,7 +60,7 @@ static void apply_past(kb_preflight *pf)
         if (!target->exists)
             continue;
         bool was_creating = kb_restore_past_was_creating(&pf->past, topic->name);
-        decision->is_ours = (decision->is_resumed && recorded->created) ||
+        decision->is_ours = (decision->is_resumed && recorded != NULL && recorded->created) ||
                             (was_creating && kb_restore_topics_is_held(topic, target));
         if (decision->is_ours && kb_restore_topics_is_held(topic, target))
             kb_progress_add_held_topic(pf->settings->progress, topic->name);
