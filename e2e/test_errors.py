@@ -12,7 +12,7 @@ import yaml
 import fidelity
 import kbak
 from records import record
-from worker import Worker, backup_config, kafka_block
+from worker import Worker, backup_config, kafka_block, restore_config
 
 SOON = {"no_progress_secs": 3}
 NOBODY = 65534
@@ -71,16 +71,13 @@ class Nowhere:
 
 # ---- Kafka ----
 
-@pytest.mark.parametrize("command", ["backup"])
+@pytest.mark.parametrize("command", ["backup", "restore"])
 def test_wrong_broker(kafka, client, topic, worker, storage, command):
     if command == "restore":
         worker.run_ok("backup", backup_config(kafka, storage, "b", [topic]))
     for address, words in (("127.0.0.1:1", ["refused"]), ("no-such-host.invalid:9092", ["no-such-host.invalid"])):
-        config = backup_config(Nowhere(address), storage, "b", [topic], limits=SOON, mode=command)
-        config["target"] = config.pop("source") if command == "restore" else config["source"]
-        if command == "backup":
-            del config["target"]
-        result = worker.run(command, config)
+        make = backup_config if command == "backup" else restore_config
+        result = worker.run(command, make(Nowhere(address), storage, "b", [topic], limits=SOON))
         error_of(result, 75, "KafkaUnreachable", "Failed to connect to Kafka broker", address, *words)
         assert result.seconds < 15
 

@@ -4,12 +4,13 @@ A point that a process passes once is hit in that many attempts one after anothe
 """
 import concurrent.futures
 import os
+import threading
 
 import pytest
 
 import fidelity
 import kbak
-from worker import Worker, backup_config
+from worker import Worker, backup_config, restore_config
 
 ACTIONS = ("kill", "error")
 # Where a run passes three times and more.
@@ -99,10 +100,10 @@ class BackupCase:
                 f"logs in {self.worker.dir})")
 
 
-def run_cases(cases, steps):
+def run_cases(cases, steps, at_once=AT_ONCE):
     """steps(case) for all, some side by side; fails with one line for each case that failed."""
     failures = []
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         for case, future in [(case, pool.submit(steps, case)) for case in cases]:
             try:
                 future.result()
@@ -189,3 +190,88 @@ def test_heartbeat(heartbeats):
             assert run.wait(220).code == -9
             assert "failpoint=heartbeat.after" in run.log(), "never reached"
         case.check_end()
+
+
+# ---- restore ----
+
+RESTORE_POINTS = ["start.after", "produce.sent_no_reply", "produce.acked_before_progress", "manifest.read"]
+
+
+@pytest.fixture(scope="module")
+def stored(kafka, client, source, tmp_path_factory):
+    """A backup to restore from, and what must come out of it."""
+    directory = tmp_path_factory.mktemp("stored")
+    Worker(directory).run_ok("backup", config_of(kafka, directory / "storage", "all"))
+    return directory / "storage", fidelity.chains(client, "failpoints")
+
+
+class RestoreCase:
+    def __init__(self, kafka, directory, stored, point, action, nth):
+        self.name = f"{point}-{action}-{nth}"
+        directory = directory / self.name
+        directory.mkdir()
+        self.storage, self.wanted = stored
+        self.point, self.action, self.nth = point, action, nth
+        self.worker, self.topic = Worker(directory), f"restored-{self.name}"
+        self.config = restore_config(kafka, self.storage, "all", ["failpoints"], restore={
+            "restore_id": self.name, "topic_mapping": {"failpoints": self.topic}, "produce_batch_size": 100})
+
+    def attempt(self, failpoint=None):
+        return self.worker.run("restore", self.config, failpoint=failpoint, timeout=120)
+
+    def check_failed(self, result):
+        fired = f"failpoint={self.point}" in result.stderr
+        if fired and self.action == "kill":
+            assert result.code == -9, result.stderr
+        elif fired:
+            assert result.code == 75, result.stderr
+            assert result.report["exitCode"] == result.code, result.report
+        return fired
+
+    def check_end(self, look):
+        """Runs on without the failpoint until all is in, and once more, which writes nothing."""
+        result = self.attempt()
+        assert result.code == 0, f"code {result.code}\n{result.stderr}"
+        assert result.report["recordsProcessed"] == sum(count for count, _ in self.wanted.values())
+        with look:
+            client = look.client
+            assert fidelity.chains(client, self.topic) == self.wanted  # O1, O2
+            configs = client.describe(self.topic)["configs"]
+            assert configs.get("retention.ms") != "-1" and "retention.bytes" not in configs, configs
+            ends = client.offsets(self.topic)
+        again = self.attempt()
+        assert again.code == 0, again.stderr  # O7
+        with look:
+            assert look.client.offsets(self.topic) == ends
+
+    reproduction = BackupCase.reproduction
+
+
+class Look:
+    """The reference client, for one thread at a time."""
+
+    def __init__(self, client):
+        self.client, self._lock = client, threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+@pytest.mark.parametrize("point", RESTORE_POINTS)
+def test_restore_point(kafka, client, stored, tmp_path, point):
+    look = Look(client)
+
+    def steps(case):
+        if point == "start.after":  # once in an attempt
+            for attempt in range(case.nth):
+                assert case.check_failed(case.attempt(f"{point}:{case.action}")), f"never reached in {attempt}"
+        else:
+            nth = min(case.nth, 2) if point == "manifest.read" else case.nth  # reached twice
+            result = case.attempt(f"{point}:{case.action}:{nth}")
+            assert case.check_failed(result), f"never reached\n{result.stderr}"
+        case.check_end(look)
+    cases = [RestoreCase(kafka, tmp_path, stored, point, action, nth) for action in ACTIONS for nth in (1, 2, 3)]
+    run_cases(cases, steps, len(cases))  # most of their time they wait for stragglers

@@ -90,8 +90,10 @@ static kb_code open_backup(restore_run *r, kb_error *err)
 static kb_code connect(restore_run *r, kb_error *err)
 {
     const kb_restore_settings *settings = r->settings;
-    if (kb_kafka_connect(settings->kafka, kb_clock_boot_ms() + KB_CONNECT_MS, settings->stop, &r->cluster,
-                         err) != KB_OK)
+    int64_t limit_ms = settings->config->limits.no_progress_secs * 1000;
+    int64_t wait_ms = limit_ms < KB_CONNECT_MS ? limit_ms : KB_CONNECT_MS;
+    if (kb_kafka_connect(settings->kafka, kb_clock_boot_ms() + wait_ms, settings->stop, &r->cluster, err) !=
+        KB_OK)
         return err->code;
     return kb_kafka_admin_new(settings->kafka, settings->breaker, &r->admin, err);
 }
