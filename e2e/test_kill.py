@@ -194,7 +194,7 @@ def stored(kafka, client, source, tmp_path_factory):
 def restore_of(cluster, storage, this, **more):
     rate = this.random.choice([12_000, 10_000_000])
     return restore_config(cluster, storage, "all", [TOPIC], circuit_breaker={"reset_timeout_secs": 1}, restore={
-        "restore_id": f"round-{this.seed}", "topic_mapping": {TOPIC: f"restored-{this.seed}"},
+        "restore_id": f"round-{this.seed}-{cluster.dir.name}", "topic_mapping": {TOPIC: f"restored-{this.seed}"},
         "rate_limit_records_per_sec": rate, "produce_batch_size": this.random.choice([50, 1000])}, **more)
 
 
