@@ -8,6 +8,7 @@
 #include "worker/kafka/kafka_range.h"
 #include "worker/restore/landed.h"
 #include "worker/restore/stream.h"
+#include "worker/restore/txn_progress.h"
 
 #define KB_READ_DEADLINE_MS 120000
 
@@ -227,16 +228,18 @@ static void refuse_existing(kb_preflight *pf, size_t t)
                          "topic '%s' exists, and restore.target_policy is absent", pf->plan->topics[t].name);
 }
 
-kb_code kb_contents_check(kb_preflight *pf, kb_error *err)
+kb_code kb_contents_check(kb_preflight *pf, const char *restore_id, kb_error *err)
 {
-    kb_kafka_reader_options options = {.read_uncommitted = true};
-    KB_CLEANUP(kb_kafka_reader_free_at) kb_kafka_reader *reader = NULL;
-    if (kb_kafka_reader_new(pf->settings->kafka, &options, &reader, err) != KB_OK)
-        return err->code;
     for (size_t t = 0; t < pf->plan->topic_count; t++) {
         pf->decisions[t].is_prefix = true;
         refuse_existing(pf, t);
     }
+    if (pf->settings->config->restore.delivery == KB_CONFIG_TRANSACTIONAL)
+        return kb_txn_progress_check(pf, restore_id, err);
+    kb_kafka_reader_options options = {.read_uncommitted = true};
+    KB_CLEANUP(kb_kafka_reader_free_at) kb_kafka_reader *reader = NULL;
+    if (kb_kafka_reader_new(pf->settings->kafka, &options, &reader, err) != KB_OK)
+        return err->code;
     for (size_t u = 0; u < pf->plan->unit_count; u++) {
         unit_contents c = {.pf = pf, .unit = &pf->plan->units[u], .reader = reader};
         if (look_at_unit(&c, err) != KB_OK)

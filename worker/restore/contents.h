@@ -14,7 +14,7 @@
  * For the preflight: sets starts, is_prefix, has_records and purge; refusals go to the checks. Fails when the
  * target cannot be read.
  */
-kb_code kb_contents_check(kb_preflight *preflight, kb_error *err) KB_CHECK;
+kb_code kb_contents_check(kb_preflight *preflight, const char *restore_id, kb_error *err) KB_CHECK;
 
 /* After the target came to rest: counts and samples of what is there now, by the view, for the target states.
  * KB_TARGET_DIVERGED when a partition ends before its start. */

@@ -63,12 +63,10 @@ static void fail_topic(topic_writer *tw, kb_error *err)
     atomic_store(&tw->purge_wanted, true);
 }
 
-void kb_delivery_fail_topic(kb_delivery *delivery, size_t topic, kb_error *err)
+void kb_delivery_fail_topic(kb_delivery *delivery, size_t topic)
 {
-    topic_writer *tw = &delivery->topics[topic];
-    kb_run_fail_partition(delivery->options.control, err);
     /* What is queued may land: it is what the stream says. */
-    atomic_store(&tw->has_failed, true);
+    atomic_store(&delivery->topics[topic].has_failed, true);
 }
 
 bool kb_delivery_has_failed(kb_delivery *delivery, size_t topic)

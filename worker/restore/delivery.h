@@ -39,8 +39,8 @@ void kb_delivery_free(kb_delivery *owned_delivery);
 
 /* The writer of a topic, made when it is first wanted. Borrowed until kb_delivery_unit_done. */
 kb_code kb_delivery_open(kb_delivery *delivery, size_t topic, kb_sink **ret_sink, kb_error *err) KB_CHECK;
-/* Nothing more is sent for the topic: its units stop. The content of *err is moved away. */
-void kb_delivery_fail_topic(kb_delivery *delivery, size_t topic, kb_error *err);
+/* Nothing more is sent for the topic: its units stop. What is queued may land. */
+void kb_delivery_fail_topic(kb_delivery *delivery, size_t topic);
 bool kb_delivery_has_failed(kb_delivery *delivery, size_t topic);
 /* To be called once for each unit, begun or not. */
 void kb_delivery_unit_done(kb_delivery *delivery, size_t topic);

@@ -16,8 +16,10 @@
 typedef struct unit_run {
     const kb_unit_context *context;
     const kb_restore_unit *unit;
+    size_t index; /* of the unit */
     const kb_unit_sink *opener;
     kb_sink *sink; /* NULL: nothing was sent yet */
+    bool sink_failed;
     kb_parcels *parcels;
     kb_stream *stream;
     kb_sha256_ctx *sha;
@@ -30,12 +32,15 @@ typedef struct unit_run {
 
 /* ---- going on or not ---- */
 
-static kb_code check_going(const unit_run *u, kb_error *err)
+static kb_code check_going(unit_run *u, kb_error *err)
 {
     if (kb_fence_check(u->context->fence, err) != KB_OK)
         return err->code;
-    if (u->sink != NULL)
-        return u->sink->ops->wait(u->sink, err);
+    if (u->sink != NULL) {
+        kb_code code = u->sink->ops->wait(u->sink, err);
+        u->sink_failed = u->sink_failed || (code != KB_OK && code != KB_ERR_STOPPED);
+        return code;
+    }
     return kb_run_is_ending(u->context->control) ? kb_fail(err, KB_ERR_STOPPED, "stopped") : KB_OK;
 }
 
@@ -50,7 +55,7 @@ static void on_landed(void *ctx, int64_t records, int64_t bytes)
     u->sink->ops->landed(u->sink, records, bytes);
 }
 
-static kb_code wait_us(const unit_run *u, int64_t wait_us_left, kb_error *err)
+static kb_code wait_us(unit_run *u, int64_t wait_us_left, kb_error *err)
 {
     while (wait_us_left > 0) {
         int64_t ms = wait_us_left / 1000 + 1;
@@ -92,7 +97,7 @@ static kb_code pace(unit_run *u, const kb_stream_record *record, kb_error *err)
 
 static kb_code send(unit_run *u, kb_target_state *target, const kb_stream_record *record, kb_error *err)
 {
-    if (u->sink == NULL && u->opener->open(u->opener->ctx, u->unit->topic, &u->sink, err) != KB_OK)
+    if (u->sink == NULL && u->opener->open(u->opener->ctx, u->index, &u->sink, err) != KB_OK)
         return err->code;
     if (u->checked != record->parcel) {
         u->checked = record->parcel;
@@ -107,6 +112,7 @@ static kb_code send(unit_run *u, kb_target_state *target, const kb_stream_record
         kb_parcel_unsent(record->parcel, record->payload_bytes);
         if (err->code == KB_ERR_STOPPED)
             return err->code;
+        u->sink_failed = true;
         return kb_wrap(err, "record %" PRId64 " of %s/%" PRId32 " (offset %" PRId64 " in the backup)",
                        target->next, target->topic, target->partition, record->source_offset);
     }
@@ -178,6 +184,15 @@ static kb_code check_end(const unit_run *u, kb_error *err)
     return KB_OK;
 }
 
+static void count_landed(const unit_run *u, int64_t landed)
+{
+    kb_progress_add_resumed(u->context->progress, landed);
+    kb_progress_add_found(u->context->progress, landed, 0);
+    kb_progress_add_work_found(u->context->progress, landed);
+    if (u->context->metrics != NULL)
+        kb_metric_add(u->context->metrics->restore_resumed, (uint64_t)landed);
+}
+
 static void begin(unit_run *u)
 {
     int64_t landed = 0;
@@ -191,11 +206,8 @@ static void begin(unit_run *u)
         landed += target->landed.count;
         ignore_timestamps = ignore_timestamps && target->log_append;
     }
-    kb_progress_add_resumed(u->context->progress, landed);
-    kb_progress_add_found(u->context->progress, landed, 0);
-    kb_progress_add_work_found(u->context->progress, landed);
-    if (u->context->metrics != NULL)
-        kb_metric_add(u->context->metrics->restore_resumed, (uint64_t)landed);
+    if (!u->opener->is_again)
+        count_landed(u, landed);
     kb_stream_options options = {
         .storage = u->context->storage,
         .plan = u->context->plan,
@@ -235,7 +247,7 @@ static void complete(unit_run *u)
 static void settle(unit_run *u, kb_code code)
 {
     KB_AUTO_ERROR(ignored);
-    if (u->sink == NULL || code == KB_FENCED || kb_run_is_cancelled(u->context->control))
+    if (u->sink == NULL || u->sink_failed || code == KB_FENCED || kb_run_is_cancelled(u->context->control))
         return;
     int64_t deadline_ms = kb_clock_boot_ms() + u->context->grace_ms;
     if (u->sink->ops->finish(u->sink, u->parcels, deadline_ms, &ignored) != KB_OK)
@@ -248,6 +260,7 @@ kb_code kb_unit_run(const kb_unit_context *context, size_t unit, const kb_unit_s
     unit_run u = {
         .context = context,
         .unit = &context->plan->units[unit],
+        .index = unit,
         .opener = sink,
         .targets = &context->targets[context->plan->units[unit].first_target],
     };
@@ -258,8 +271,10 @@ kb_code kb_unit_run(const kb_unit_context *context, size_t unit, const kb_unit_s
     kb_code code = run_stream(&u, err);
     if (code == KB_OK)
         code = check_end(&u, err);
-    if (code == KB_OK && u.sink != NULL)
+    if (code == KB_OK && u.sink != NULL) {
         code = u.sink->ops->finish(u.sink, u.parcels, 0, err);
+        u.sink_failed = code != KB_OK && code != KB_ERR_STOPPED;
+    }
     if (code == KB_OK)
         complete(&u);
     kb_stream_free(u.stream);

@@ -38,8 +38,9 @@ typedef struct kb_unit_context {
 
 /* Where the unit's records go; asked when the first of them is to be sent. */
 typedef struct kb_unit_sink {
-    kb_code (*open)(void *ctx, size_t topic, kb_sink **ret_sink, kb_error *err);
+    kb_code (*open)(void *ctx, size_t unit, kb_sink **ret_sink, kb_error *err);
     void *ctx;
+    bool is_again; /* the unit was begun before in this run: what it found is counted already */
 } kb_unit_sink;
 
 /*

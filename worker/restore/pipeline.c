@@ -8,20 +8,21 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/restore/delivery.h"
-#include "worker/restore/memory.h"
 #include "worker/restore/partition_task.h"
 
 #define KB_TICK_MS 50
 #define KB_EXIT_AT_ONCE 143
 /* The limits are asked so often in a second. */
 #define KB_PACE_STEPS 20
+/* Of a unit whose transactions are aborted without any progress in between. */
+#define KB_UNIT_TRIES 3
 
 typedef struct pipeline {
     const kb_restore_work *work;
     kb_run_control control;
-    kb_restore_memory memory;
     kb_unit_context context;
-    kb_delivery *delivery;
+    kb_delivery *delivery; /* NULL with transactions */
+    atomic_bool *failed_topics;
     atomic_size_t next_unit;
     atomic_size_t running; /* worker threads */
     pthread_t *threads;
@@ -30,39 +31,103 @@ typedef struct pipeline {
 
 /* ---- worker threads ---- */
 
-static kb_code open_sink(void *ctx, size_t topic, kb_sink **ret_sink, kb_error *err)
+typedef struct worker {
+    pipeline *pipeline;
+    size_t number;
+} worker;
+
+static kb_code open_sink(void *ctx, size_t unit, kb_sink **ret_sink, kb_error *err)
 {
-    pipeline *p = ctx;
-    return kb_delivery_open(p->delivery, topic, ret_sink, err);
+    const worker *w = ctx;
+    const kb_restore_work *work = w->pipeline->work;
+    const kb_restore_unit *opened = &work->plan->units[unit];
+    if (work->txn != NULL)
+        return kb_txn_delivery_open(work->txn, w->number, opened, ret_sink, err);
+    return kb_delivery_open(w->pipeline->delivery, opened->topic, ret_sink, err);
 }
 
-static void end_unit(pipeline *p, size_t unit, kb_parcels *owned_left, kb_code code, kb_error *err)
+static void bury(pipeline *p, kb_parcels *owned_left)
 {
-    size_t topic = p->work->plan->units[unit].topic;
-    if (owned_left != NULL)
+    if (owned_left == NULL)
+        return;
+    if (p->work->txn != NULL)
+        kb_txn_delivery_bury(p->work->txn, owned_left);
+    else
         kb_delivery_bury(p->delivery, owned_left);
-    if (code == KB_FENCED)
+}
+
+/* Makes the committed records of a unit the ones to begin after. */
+static int64_t go_on_after_committed(pipeline *p, const kb_restore_unit *unit)
+{
+    int64_t progress = 0;
+    for (size_t i = 0; i < unit->target_count; i++) {
+        kb_target_state *target = &p->work->targets[unit->first_target + i];
+        progress += target->committed - target->landed.count;
+        target->landed.count = target->committed;
+    }
+    return progress;
+}
+
+/* A transaction that has to be aborted is tried again, from what is committed. */
+static kb_code run_unit(worker *w, size_t index, kb_error *err)
+{
+    pipeline *p = w->pipeline;
+    const kb_restore_unit *unit = &p->work->plan->units[index];
+    kb_unit_sink sink = {open_sink, w, false};
+    int tries = 0;
+    while (true) {
+        kb_parcels *left = NULL;
+        kb_code code = kb_unit_run(&p->context, index, &sink, &left, err);
+        bury(p, left);
+        if (code == KB_OK || p->work->txn == NULL)
+            return code;
+        bool recovered = kb_txn_delivery_recover(p->work->txn, w->number);
+        if (!recovered || code == KB_FENCED || !err->retryable || kb_run_is_ending(&p->control))
+            return code;
+        tries = go_on_after_committed(p, unit) > 0 ? 0 : tries + 1;
+        if (tries >= KB_UNIT_TRIES)
+            return code;
+        kb_log(KB_LOG_WARN, "a transaction was aborted, going on after the last committed record",
+               KB_STR("topic", p->work->plan->topics[unit->topic].name), KB_ERRTEXT(err));
+        kb_error_done(err);
+        sink.is_again = true;
+    }
+}
+
+static void end_unit(pipeline *p, size_t topic, kb_code code, kb_error *err)
+{
+    if (code == KB_FENCED) {
         kb_run_fail(&p->control, err);
-    else if (code != KB_OK && code != KB_ERR_STOPPED)
-        kb_delivery_fail_topic(p->delivery, topic, err);
-    kb_delivery_unit_done(p->delivery, topic);
+    } else if (code != KB_OK && code != KB_ERR_STOPPED) {
+        atomic_store(&p->failed_topics[topic], true);
+        if (p->work->txn == NULL)
+            kb_delivery_fail_topic(p->delivery, topic);
+        kb_run_fail_partition(&p->control, err);
+    }
+    if (p->work->txn == NULL)
+        kb_delivery_unit_done(p->delivery, topic);
+}
+
+static bool has_failed(pipeline *p, size_t topic)
+{
+    return atomic_load(&p->failed_topics[topic]) ||
+           (p->work->txn == NULL && kb_delivery_has_failed(p->delivery, topic));
 }
 
 static void *work(void *arg)
 {
-    pipeline *p = arg;
+    worker w = *(worker *)arg;
+    free(arg);
+    pipeline *p = w.pipeline;
     const kb_restore_plan *plan = p->work->plan;
-    kb_unit_sink sink = {open_sink, p};
     while (!kb_run_is_ending(&p->control)) {
         size_t unit = atomic_fetch_add(&p->next_unit, 1);
         if (unit >= plan->unit_count)
             break;
         KB_AUTO_ERROR(err);
-        kb_parcels *left = NULL;
-        kb_code code = KB_ERR_STOPPED;
-        if (!kb_delivery_has_failed(p->delivery, plan->units[unit].topic))
-            code = kb_unit_run(&p->context, unit, &sink, &left, &err);
-        end_unit(p, unit, left, code, &err);
+        size_t topic = plan->units[unit].topic;
+        kb_code code = has_failed(p, topic) ? KB_ERR_STOPPED : run_unit(&w, unit, &err);
+        end_unit(p, topic, code, &err);
     }
     atomic_fetch_sub(&p->running, 1);
     return NULL;
@@ -99,9 +164,9 @@ static void set_context(pipeline *p)
         .progress = from->settings->progress,
         .metrics = from->metrics,
         .fence = from->fence,
-        .held_bytes = p->memory.held_bytes,
-        .max_area_bytes = p->memory.max_area_bytes,
-        .max_on_way_bytes = p->memory.on_way_bytes,
+        .held_bytes = p->work->memory.held_bytes,
+        .max_area_bytes = p->work->memory.max_area_bytes,
+        .max_on_way_bytes = p->work->memory.on_way_bytes,
         .grace_ms = from->settings->config->limits.shutdown_grace_secs * 1000,
     };
     set_limits(p);
@@ -117,7 +182,7 @@ static void set_delivery(pipeline *p)
         .max_message_bytes = p->work->max_message_bytes,
         .batch_records = config->produce_batch_size,
         .request_timeout_ms = config->produce_timeout_ms,
-        .queue_bytes = p->memory.queue_bytes,
+        .queue_bytes = p->work->memory.queue_bytes,
         .control = &p->control,
         .progress = p->work->settings->progress,
         .metrics = p->work->metrics,
@@ -127,12 +192,18 @@ static void set_delivery(pipeline *p)
 
 static kb_code start_threads(pipeline *p, kb_error *err)
 {
-    size_t count = p->memory.units < p->work->plan->unit_count ? p->memory.units : p->work->plan->unit_count;
+    size_t count =
+        p->work->memory.units < p->work->plan->unit_count ? p->work->memory.units : p->work->plan->unit_count;
+    if (p->work->txn != NULL && count > KB_TXN_IDS)
+        count = KB_TXN_IDS;
     p->threads = kb_calloc(count > 0 ? count : 1, sizeof *p->threads);
     for (size_t i = 0; i < count; i++) {
+        worker *w = kb_malloc(sizeof *w);
+        *w = (worker){p, i};
         atomic_fetch_add(&p->running, 1);
-        int failed = pthread_create(&p->threads[i], NULL, work, p);
+        int failed = pthread_create(&p->threads[i], NULL, work, w);
         if (failed != 0) {
+            free(w);
             atomic_fetch_sub(&p->running, 1);
             return kb_fail_retryable(err, KB_TEMPORARY_FAILURE, "no thread to be had: %s",
                                      kb_errno_text(failed));
@@ -151,8 +222,9 @@ static void check_progress(pipeline *p)
     if (idle_ms <= settings->config->limits.no_progress_secs * 1000)
         return;
     KB_AUTO_ERROR(err);
-    kb_kafka_state state;
-    kb_delivery_state(p->delivery, &state);
+    kb_kafka_state state = {0};
+    if (p->delivery != NULL)
+        kb_delivery_state(p->delivery, &state);
     (void)kb_fail_retryable(&err, KB_NO_PROGRESS,
                             "no record was acknowledged and none throttled for %" PRId64
                             " s; the last trouble was: %s",
@@ -183,7 +255,8 @@ static void watch(pipeline *p)
         }
         check_fence(p);
         if (kb_run_is_cancelled(&p->control) && !purged) {
-            kb_delivery_purge(p->delivery);
+            if (p->delivery != NULL)
+                kb_delivery_purge(p->delivery);
             purged = true;
         }
     }
@@ -199,6 +272,7 @@ static void pipeline_done(pipeline *p)
     kb_ratelimit_shared_free(p->context.records_limit);
     kb_ratelimit_shared_free(p->context.bytes_limit);
     free(p->threads);
+    free(p->failed_topics);
     kb_run_control_done(&p->control);
 }
 
@@ -217,15 +291,15 @@ kb_code kb_restore_pipeline_run(const kb_restore_work *restore_work, kb_error *e
 {
     const kb_restore_settings *settings = restore_work->settings;
     pipeline p = {.work = restore_work};
-    if (kb_restore_memory_plan(settings->memory_bytes,
-                               (size_t)settings->config->restore.max_concurrent_partitions, &p.memory,
-                               err) != KB_OK)
-        return err->code;
     if (restore_work->metrics != NULL)
-        kb_metric_set(restore_work->metrics->memory_budget, (double)p.memory.budget_bytes);
+        kb_metric_set(restore_work->metrics->memory_budget, (double)restore_work->memory.budget_bytes);
     kb_run_control_init(&p.control, settings->stop);
     set_context(&p);
-    set_delivery(&p);
+    p.failed_topics = kb_calloc(restore_work->plan->topic_count + 1, sizeof *p.failed_topics);
+    if (restore_work->txn != NULL)
+        kb_txn_delivery_begin(restore_work->txn, &p.control, restore_work->metrics);
+    else
+        set_delivery(&p);
     KB_AUTO_ERROR(start_err);
     if (start_threads(&p, &start_err) != KB_OK)
         kb_run_fail(&p.control, &start_err);

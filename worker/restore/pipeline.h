@@ -10,9 +10,11 @@
 
 #include "common/base/error.h"
 #include "worker/restore/fence.h"
+#include "worker/restore/memory.h"
 #include "worker/restore/plan.h"
 #include "worker/restore/settings.h"
 #include "worker/restore/sink.h"
+#include "worker/restore/txn_delivery.h"
 
 typedef struct kb_restore_work {
     const kb_restore_settings *settings;
@@ -22,6 +24,8 @@ typedef struct kb_restore_work {
     const int64_t *max_message_bytes; /* of each target topic; -1 = unknown */
     const char *restore_id;
     kb_fence *fence; /* NULL: none */
+    kb_restore_memory memory;
+    kb_txn_delivery *txn; /* transactional delivery; NULL: idempotent */
 } kb_restore_work;
 
 /*

@@ -85,7 +85,7 @@ kb_code kb_preflight_run(kb_preflight *pf, const char *restore_id, kb_error *err
     apply_past(pf);
     kb_preflight_check_backup(pf);
     /* Records can be compared only with the stream that they would belong to. */
-    if (same_plan && kb_contents_check(pf, err) != KB_OK)
+    if (same_plan && kb_contents_check(pf, restore_id, err) != KB_OK)
         return err->code;
     kb_preflight_check_topics(pf);
     return kb_preflight_check_creation(pf, err);

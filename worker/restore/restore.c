@@ -16,6 +16,8 @@
 #include "worker/restore/preflight.h"
 #include "worker/restore/stability.h"
 #include "worker/restore/topics.h"
+#include "worker/restore/txn_delivery.h"
+#include "worker/restore/txn_progress.h"
 
 #define KB_CONNECT_MS 60000
 #define KB_FIRST_START 1
@@ -35,10 +37,13 @@ typedef struct restore_run {
     kb_fence *fence;
     kb_target_state *targets;
     int64_t *max_message_bytes;
+    kb_restore_memory memory;
+    kb_txn_delivery *txn;
 } restore_run;
 
 static void run_done(restore_run *r)
 {
+    kb_txn_delivery_free(r->txn);
     kb_fence_free(r->fence);
     for (size_t i = 0; r->targets != NULL && i < r->plan->target_count; i++)
         kb_landed_done(&r->targets[i].landed);
@@ -226,6 +231,38 @@ static void set_targets(restore_run *r)
         r->max_message_bytes[t] = pf->view.topics[t].max_message_bytes;
 }
 
+static bool is_transactional(const restore_run *r)
+{
+    return r->settings->config->restore.delivery == KB_CONFIG_TRANSACTIONAL;
+}
+
+/* Nothing of an earlier attempt can commit after this, so what the group says then is the truth. */
+static kb_code take_over_transactions(restore_run *r, kb_error *err)
+{
+    const kb_config_restore *config = &r->settings->config->restore;
+    set_targets(r);
+    kb_txn_options options = {
+        .kafka = r->settings->kafka,
+        .plan = r->plan,
+        .targets = r->targets,
+        .max_message_bytes = r->max_message_bytes,
+        .restore_id = r->restore_id,
+        .batch_records = config->produce_batch_size,
+        .request_timeout_ms = config->produce_timeout_ms,
+        .queue_bytes = r->memory.queue_bytes / (int64_t)r->memory.units,
+        .progress = r->settings->progress,
+    };
+    if (kb_txn_delivery_new(&options, r->memory.units, &r->txn, err) != KB_OK ||
+        kb_txn_progress_read(&r->preflight, r->restore_id, true, err) != KB_OK)
+        return err->code;
+    for (size_t i = 0; i < r->plan->target_count; i++) {
+        int64_t committed = r->preflight.committed[i] > 0 ? r->preflight.committed[i] : 0;
+        r->targets[i].landed.count = committed;
+        r->targets[i].committed = committed;
+    }
+    return KB_OK;
+}
+
 static kb_code prepare_targets(restore_run *r, kb_error *err)
 {
     kb_preflight *pf = &r->preflight;
@@ -234,6 +271,8 @@ static kb_code prepare_targets(restore_run *r, kb_error *err)
     fix_starts(r);
     if (write_start(r, err) != KB_OK || KB_FAILPOINT("start.after", err) != KB_OK)
         return err->code;
+    if (is_transactional(r))
+        return take_over_transactions(r, err);
     if (pf->is_resumed && kb_stability_wait(pf, r->fence, err) != KB_OK)
         return err->code;
     set_targets(r);
@@ -249,7 +288,9 @@ static kb_code verify_target(const restore_run *r, size_t i, kb_error *err)
     if (offsets->error_number != 0)
         return kb_kafka_fail(err, offsets->error_number, NULL, "verifying the end of %s/%" PRId32,
                              target->topic, target->partition);
-    if (offsets->end == target->start + target->next)
+    /* Each commit takes an offset: there only the last report can be compared. */
+    if (is_transactional(r) ? offsets->end > target->last_offset
+                            : offsets->end == target->start + target->next)
         return KB_OK;
     return kb_fail(err, KB_TARGET_DIVERGED,
                    "%s/%" PRId32 " ends at offset %" PRId64 " after %" PRId64
@@ -281,6 +322,20 @@ static kb_code verify(restore_run *r, bool *ready, int64_t *records, kb_error *e
     return code;
 }
 
+/* The last step: until here every attempt finds what is done in the group. */
+static kb_code forget_progress(restore_run *r, kb_error *err)
+{
+    KB_AUTOFREE char *group = kb_txn_group(r->restore_id);
+    kb_kafka_call call = kb_restore_call(NULL);
+    kb_txn_delivery_free(KB_TAKE(r->txn));
+    if (kb_kafka_admin_delete_group(r->admin, group, &call, err) == KB_OK)
+        return KB_OK;
+    kb_log(KB_LOG_WARN, "the group of the restore's progress is left behind", KB_STR("group", group),
+           KB_ERRTEXT(err));
+    kb_error_done(err);
+    return KB_OK;
+}
+
 static kb_code finish(restore_run *r, kb_code produced, kb_restore_summary *summary, kb_error *err)
 {
     kb_progress_set_state(r->settings->progress, KB_RUN_FINISHING);
@@ -304,7 +359,9 @@ static kb_code finish(restore_run *r, kb_code produced, kb_restore_summary *summ
     }
     if (produced == KB_OK && code != KB_OK)
         kb_error_move(err, &own);
-    return produced != KB_OK ? produced : code;
+    if (produced != KB_OK || code != KB_OK)
+        return produced != KB_OK ? produced : code;
+    return is_transactional(r) ? forget_progress(r, err) : KB_OK;
 }
 
 static kb_code produce(restore_run *r, kb_restore_summary *summary, kb_error *err)
@@ -318,6 +375,8 @@ static kb_code produce(restore_run *r, kb_restore_summary *summary, kb_error *er
         .max_message_bytes = r->max_message_bytes,
         .restore_id = r->restore_id,
         .fence = r->fence,
+        .memory = r->memory,
+        .txn = r->txn,
     };
     for (size_t i = 0; i < r->plan->target_count; i++)
         summary->resumed += r->targets[i].landed.count;
@@ -325,6 +384,16 @@ static kb_code produce(restore_run *r, kb_restore_summary *summary, kb_error *er
     if (code == KB_FENCED || code == KB_INTERRUPTED)
         return code;
     return finish(r, code, summary, err);
+}
+
+static kb_code plan_memory(restore_run *r, kb_error *err)
+{
+    size_t units = (size_t)r->settings->config->restore.max_concurrent_partitions;
+    if (is_transactional(r) && units > KB_TXN_IDS)
+        units = KB_TXN_IDS;
+    if (r->plan->unit_count > 0 && units > r->plan->unit_count)
+        units = r->plan->unit_count;
+    return kb_restore_memory_plan(r->settings->memory_bytes, units, &r->memory, err);
 }
 
 static kb_code run(restore_run *r, kb_restore_summary *summary, kb_error *err)
@@ -338,7 +407,7 @@ static kb_code run(restore_run *r, kb_restore_summary *summary, kb_error *err)
     summary->dry_run = r->settings->dry_run;
     if (run_preflight(r, err) != KB_OK || r->settings->dry_run)
         return err->code;
-    if (take_attempt(r, err) != KB_OK || prepare_targets(r, err) != KB_OK)
+    if (plan_memory(r, err) != KB_OK || take_attempt(r, err) != KB_OK || prepare_targets(r, err) != KB_OK)
         return err->code;
     summary->attempt = r->attempt;
     return produce(r, summary, err);

@@ -33,7 +33,9 @@ typedef struct kb_target_state {
     kb_kafka_target *handle;
     int64_t acked;       /* records acknowledged in this attempt; by the polling thread */
     int64_t last_offset; /* that was reported; -1: none */
-    int64_t committed;   /* transactional: index after the last committed record */
+    /* Transactional: index after the last record sent, and after the last committed one. */
+    int64_t sent, committed;
+    bool in_transaction; /* it is part of the open one */
 } kb_target_state;
 
 typedef struct kb_sink_ops {
