@@ -300,7 +300,12 @@ kb_code kb_layout_check_manifest_key(kb_view key, const char *backup_id, const c
 
 static const char *restore_object_name(kb_restore_object object)
 {
-    return object == KB_RESTORE_START ? "start" : "attempt";
+    static const char *const names[] = {
+        [KB_RESTORE_START] = "start",
+        [KB_RESTORE_ATTEMPT] = "attempt",
+        [KB_RESTORE_DONE] = "done",
+    };
+    return names[object];
 }
 
 char *kb_layout_restore_prefix(const char *restore_id)
@@ -319,7 +324,7 @@ bool kb_layout_parse_restore_key(const char *restore_id, const char *key, kb_res
     const char *name = after_prefix(key, "restores/", restore_id);
     if (name == NULL || name[0] != '/')
         return false;
-    for (int i = KB_RESTORE_START; i <= KB_RESTORE_ATTEMPT; i++) {
+    for (int i = KB_RESTORE_START; i <= KB_RESTORE_DONE; i++) {
         kb_restore_object object = (kb_restore_object)i;
         const char *number = after_prefix(name + 1, restore_object_name(object), "-");
         if (number == NULL)

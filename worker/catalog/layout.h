@@ -75,6 +75,7 @@ kb_code kb_layout_check_manifest_key(kb_view key, const char *backup_id, const c
 typedef enum kb_restore_object {
     KB_RESTORE_START,   /* restores/{id}/start-{n:04}.json */
     KB_RESTORE_ATTEMPT, /* restores/{id}/attempt-{n:04}.json */
+    KB_RESTORE_DONE,    /* restores/{id}/done-{n:04}.json, n of its start object */
 } kb_restore_object;
 char *kb_layout_restore_prefix(const char *restore_id); /* restores/{id}/ */
 char *kb_layout_restore_key(const char *restore_id, kb_restore_object object, uint32_t n);

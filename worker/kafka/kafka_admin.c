@@ -116,13 +116,6 @@ kb_code kb_kafka_admin_delete_records(kb_kafka_admin *admin, kb_kafka_delete_rec
     return admin->ops->delete_records(admin, deletes, count, call, err);
 }
 
-kb_code kb_kafka_admin_group_offsets(kb_kafka_admin *admin, const char *group, bool stable,
-                                     kb_kafka_group_offset *offsets, size_t count, const kb_kafka_call *call,
-                                     kb_error *err)
-{
-    return admin->ops->group_offsets(admin, group, stable, offsets, count, call, err);
-}
-
 kb_code kb_kafka_admin_delete_group(kb_kafka_admin *admin, const char *group, const kb_kafka_call *call,
                                     kb_error *err)
 {

@@ -131,15 +131,6 @@ typedef struct kb_kafka_delete_records {
     int error_number;  /* out */
 } kb_kafka_delete_records;
 
-/* What a group has committed for a partition. topic is borrowed; a partition may come once per call. */
-typedef struct kb_kafka_group_offset {
-    const char *topic;
-    int32_t partition;
-    int64_t offset;   /* out; -1: nothing committed, or an error */
-    char *metadata;   /* in: NULL; out: owned by the caller, NULL without an offset */
-    int error_number; /* out */
-} kb_kafka_group_offset;
-
 typedef struct kb_kafka_admin kb_kafka_admin;
 
 /* The operations; a fake fills its own. Call them through the functions below. */
@@ -159,9 +150,6 @@ typedef struct kb_kafka_admin_ops {
                                    const kb_kafka_call *call, kb_error *err);
     kb_code (*delete_records)(kb_kafka_admin *admin, kb_kafka_delete_records *deletes, size_t count,
                               const kb_kafka_call *call, kb_error *err);
-    kb_code (*group_offsets)(kb_kafka_admin *admin, const char *group, bool stable,
-                             kb_kafka_group_offset *offsets, size_t count, const kb_kafka_call *call,
-                             kb_error *err);
     kb_code (*delete_group)(kb_kafka_admin *admin, const char *group, const kb_kafka_call *call,
                             kb_error *err);
 } kb_kafka_admin_ops;
@@ -207,13 +195,6 @@ kb_code kb_kafka_admin_alter_topic_configs(kb_kafka_admin *admin, kb_kafka_alter
 kb_code kb_kafka_admin_delete_records(kb_kafka_admin *admin, kb_kafka_delete_records *deletes, size_t count,
                                       const kb_kafka_call *call, kb_error *err) KB_CHECK;
 
-/*
- * What a group has committed for these partitions, asked of its coordinator. stable: waits for transactions
- * that are about to commit offsets; otherwise answers with what was there before them.
- */
-kb_code kb_kafka_admin_group_offsets(kb_kafka_admin *admin, const char *group, bool stable,
-                                     kb_kafka_group_offset *offsets, size_t count, const kb_kafka_call *call,
-                                     kb_error *err) KB_CHECK;
 /* Deletes a group without members; one that does not exist is fine. */
 kb_code kb_kafka_admin_delete_group(kb_kafka_admin *admin, const char *group, const kb_kafka_call *call,
                                     kb_error *err) KB_CHECK;

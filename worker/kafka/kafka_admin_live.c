@@ -34,7 +34,6 @@ static const kb_kafka_admin_ops LIVE_OPS = {
     .create_topics = kb_kafka_live_create_topics,
     .alter_topic_configs = kb_kafka_live_alter_topic_configs,
     .delete_records = kb_kafka_live_delete_records,
-    .group_offsets = kb_kafka_live_group_offsets,
     .delete_group = kb_kafka_live_delete_group,
 };
 
@@ -138,11 +137,6 @@ static kb_code options_new(kb_kafka_live *live, const kb_kafka_request *request,
     if (number == RD_KAFKA_RESP_ERR_NO_ERROR && request->is_committed) {
         rd_kafka_error_t *error =
             rd_kafka_AdminOptions_set_isolation_level(options, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED);
-        number = error != NULL ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
-        rd_kafka_error_destroy(error);
-    }
-    if (number == RD_KAFKA_RESP_ERR_NO_ERROR && request->requires_stable) {
-        rd_kafka_error_t *error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
         number = error != NULL ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
         rd_kafka_error_destroy(error);
     }

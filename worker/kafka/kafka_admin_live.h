@@ -28,8 +28,7 @@ static inline kb_kafka_live *kb_kafka_live_of(kb_kafka_admin *admin)
 typedef struct kb_kafka_request {
     const char *what; /* "listing offsets" */
     rd_kafka_admin_op_t op;
-    bool is_committed;    /* ListOffsets: read_committed */
-    bool requires_stable; /* ListConsumerGroupOffsets: not while a transaction is about to change them */
+    bool is_committed; /* ListOffsets: read_committed */
     bool validate_only;
     bool has_broker; /* broker_id is asked, not the controller */
     int32_t broker_id;

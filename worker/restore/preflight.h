@@ -42,6 +42,7 @@ typedef struct kb_preflight {
     int64_t *starts;              /* h, as the plan's targets; -1: not known yet */
     int64_t *committed;           /* transactional: records that earlier attempts committed; else NULL */
     bool start_applies;           /* the stored start object is still that of all targets */
+    bool is_complete;             /* all of it was restored before: there is nothing to do */
     bool is_resumed;              /* a start object or records of earlier attempts are there */
 } kb_preflight;
 

@@ -39,11 +39,13 @@ typedef struct restore_run {
     int64_t *max_message_bytes;
     kb_restore_memory memory;
     kb_txn_delivery *txn;
+    kb_start_object start; /* written by this attempt */
 } restore_run;
 
 static void run_done(restore_run *r)
 {
     kb_txn_delivery_free(r->txn);
+    kb_start_object_done(&r->start);
     kb_fence_free(r->fence);
     for (size_t i = 0; r->targets != NULL && i < r->plan->target_count; i++)
         kb_landed_done(&r->targets[i].landed);
@@ -187,15 +189,15 @@ static kb_code write_start(restore_run *r, kb_error *err)
     if (pf->start_applies)
         return KB_OK;
     const kb_config_restore *config = &r->settings->config->restore;
-    KB_CLEANUP(kb_start_object_done)
-    kb_start_object start = {
+    r->start = (kb_start_object){
         .n = pf->past.has_start ? pf->past.start.n + 1 : KB_FIRST_START,
         .restore_id = kb_strdup(r->restore_id),
         .backup_id = kb_strdup(r->backup->backup_id),
         .delivery = kb_strdup(config->delivery == KB_CONFIG_TRANSACTIONAL ? "transactional" : "idempotent"),
     };
-    memcpy(start.backup_sha256, r->backup_sha256, KB_SHA256_SIZE);
-    memcpy(start.plan_sha256, r->plan->sha256, KB_SHA256_SIZE);
+    kb_start_object *start = &r->start;
+    memcpy(start->backup_sha256, r->backup_sha256, KB_SHA256_SIZE);
+    memcpy(start->plan_sha256, r->plan->sha256, KB_SHA256_SIZE);
     for (size_t i = 0; i < r->plan->target_count; i++) {
         size_t t = r->plan->targets[i].topic;
         const kb_target_topic *topic = &pf->view.topics[t];
@@ -204,14 +206,14 @@ static kb_code write_start(restore_run *r, kb_error *err)
             .start_offset = pf->starts[i],
             .created = pf->decisions[t].is_ours,
         };
-        kb_start_object_add(&start, r->plan->topics[t].name, topic->has_id ? topic->id : NULL, &target);
+        kb_start_object_add(start, r->plan->topics[t].name, topic->has_id ? topic->id : NULL, &target);
     }
     if (r->attempt == 0 && config->checkpoint_state == NULL) {
         kb_log(KB_LOG_WARN, "the store cannot be written and restore.checkpoint_state is not given: a later "
                             "attempt has to guess where this one began");
         return KB_OK;
     }
-    return kb_start_object_write(r->settings->storage, &start,
+    return kb_start_object_write(r->settings->storage, start,
                                  r->attempt == 0 ? config->checkpoint_state : NULL, err);
 }
 
@@ -322,6 +324,15 @@ static kb_code verify(restore_run *r, bool *ready, int64_t *records, kb_error *e
     return code;
 }
 
+/* So that another run of a restore that is complete finds nothing to do. */
+static void mark_done(const restore_run *r, int64_t records)
+{
+    KB_AUTO_ERROR(err);
+    const kb_start_object *start = r->preflight.start_applies ? &r->preflight.past.start : &r->start;
+    if (r->attempt > 0 && kb_restore_done_write(r->settings->storage, start, records, &err) != KB_OK)
+        kb_log(KB_LOG_WARN, "the end of the restore could not be recorded", KB_ERRTEXT(&err));
+}
+
 /* The last step: until here every attempt finds what is done in the group. */
 static kb_code forget_progress(restore_run *r, kb_error *err)
 {
@@ -361,6 +372,7 @@ static kb_code finish(restore_run *r, kb_code produced, kb_restore_summary *summ
         kb_error_move(err, &own);
     if (produced != KB_OK || code != KB_OK)
         return produced != KB_OK ? produced : code;
+    mark_done(r, summary->records);
     return is_transactional(r) ? forget_progress(r, err) : KB_OK;
 }
 
@@ -396,6 +408,15 @@ static kb_code plan_memory(restore_run *r, kb_error *err)
     return kb_restore_memory_plan(r->settings->memory_bytes, units, &r->memory, err);
 }
 
+static void report_complete(const restore_run *r, kb_restore_summary *summary)
+{
+    summary->records = r->preflight.past.done_records;
+    summary->resumed = summary->records;
+    kb_progress_add_resumed(r->settings->progress, summary->records);
+    kb_progress_add_found(r->settings->progress, summary->records, 0);
+    kb_log(KB_LOG_INFO, "all of it was restored before", KB_INT("records", summary->records));
+}
+
 static kb_code run(restore_run *r, kb_restore_summary *summary, kb_error *err)
 {
     if (open_backup(r, err) != KB_OK || connect(r, err) != KB_OK || make_plan(r, err) != KB_OK)
@@ -407,6 +428,10 @@ static kb_code run(restore_run *r, kb_restore_summary *summary, kb_error *err)
     summary->dry_run = r->settings->dry_run;
     if (run_preflight(r, err) != KB_OK || r->settings->dry_run)
         return err->code;
+    if (r->preflight.is_complete) {
+        report_complete(r, summary);
+        return KB_OK;
+    }
     if (plan_memory(r, err) != KB_OK || take_attempt(r, err) != KB_OK || prepare_targets(r, err) != KB_OK)
         return err->code;
     summary->attempt = r->attempt;

@@ -233,6 +233,8 @@ typedef struct listing {
     uint32_t last_start;
     bool has_start;
     uint32_t last_attempt;
+    uint32_t last_done;
+    bool has_done;
 } listing;
 
 static kb_code see_object(void *ctx, const kb_list_entry *entry, kb_error *err)
@@ -249,6 +251,10 @@ static kb_code see_object(void *ctx, const kb_list_entry *entry, kb_error *err)
     }
     if (object == KB_RESTORE_ATTEMPT && n > seen->last_attempt)
         seen->last_attempt = n;
+    if (object == KB_RESTORE_DONE && (!seen->has_done || n > seen->last_done)) {
+        seen->last_done = n;
+        seen->has_done = true;
+    }
     return KB_OK;
 }
 
@@ -305,6 +311,36 @@ static kb_code read_start(kb_storage *storage, const char *key, uint32_t n, kb_r
     return KB_OK;
 }
 
+typedef struct done_object {
+    int64_t records;
+    uint8_t plan_sha256[KB_SHA256_SIZE];
+} done_object;
+
+static const kb_field done_fields[] = {
+    {"formatVersion", KB_FIELD_CUSTOM, KB_FIELD_REQUIRED, 0, read_version},
+    {"planSha256", KB_FIELD_SHA256, KB_FIELD_REQUIRED, offsetof(done_object, plan_sha256), NULL},
+    {"records", KB_FIELD_COUNT, KB_FIELD_REQUIRED, offsetof(done_object, records), NULL},
+};
+
+static kb_code read_done(kb_storage *storage, const char *restore_id, kb_restore_past *past, kb_error *err)
+{
+    KB_AUTOFREE char *key = kb_layout_restore_key(restore_id, KB_RESTORE_DONE, past->start.n);
+    KB_AUTO_BLOB(blob);
+    if (kb_storage_get(storage, key, KB_START_MAX_BYTES, &blob, err) != KB_OK)
+        return err->code;
+    KB_CLEANUP(kb_json_reader_free_at)
+    kb_json_reader *reader = kb_json_reader_new(kb_view_of(blob.data, blob.len), NULL);
+    done_object done = {0};
+    kb_code code = kb_self_hash_check((const char *)blob.data, blob.len, err);
+    if (code == KB_OK)
+        code = kb_fields_read(reader, done_fields, KB_ARRAY_LEN(done_fields), &done, NULL, NULL, err);
+    if (code != KB_OK)
+        return kb_wrap_as(err, KB_BACKUP_CORRUPT, "object '%s'", key);
+    past->is_done = memcmp(done.plan_sha256, past->start.plan_sha256, KB_SHA256_SIZE) == 0;
+    past->done_records = done.records;
+    return KB_OK;
+}
+
 static kb_code read_state_file(const char *path, const char *restore_id, kb_restore_past *past, kb_error *err)
 {
     KB_AUTOFREE uint8_t *text = NULL;
@@ -342,6 +378,9 @@ kb_code kb_restore_past_read(kb_storage *storage, const char *restore_id, const 
     } else if (state_file != NULL && read_state_file(state_file, restore_id, &past, err) != KB_OK) {
         return err->code;
     }
+    if (seen.has_done && seen.has_start && seen.last_done == seen.last_start &&
+        read_done(storage, restore_id, &past, err) != KB_OK)
+        return err->code;
     for (uint32_t n = 1; n <= seen.last_attempt; n++)
         if (read_attempt(storage, restore_id, n, &past, err) != KB_OK)
             return err->code;
@@ -444,5 +483,28 @@ kb_code kb_start_object_write(kb_storage *storage, const kb_start_object *start,
         return kb_fail_retryable(err, KB_FENCED,
                                  "another attempt of restore '%s' wrote its start object '%s'",
                                  start->restore_id, key);
+    return KB_OK;
+}
+
+kb_code kb_restore_done_write(kb_storage *storage, const kb_start_object *start, int64_t records,
+                              kb_error *err)
+{
+    KB_AUTO_STRBUF(text, KB_START_MAX_BYTES);
+    KB_CLEANUP(kb_json_writer_free_at) kb_json_writer *w = kb_json_writer_new(KB_JSON_PRETTY, &text);
+    char time[KB_RFC3339_SIZE];
+    kb_rfc3339_format(kb_clock_wall_ms(), time);
+    kb_json_put_begin_object(w);
+    kb_json_field_i64(w, "formatVersion", KB_START_FORMAT_VERSION);
+    kb_json_field_text(w, "restoreId", start->restore_id);
+    kb_put_hash(w, "planSha256", start->plan_sha256);
+    kb_json_field_i64(w, "records", records);
+    kb_json_field_text(w, "time", time);
+    if (finish(w, &text, err) != KB_OK)
+        return err->code;
+    KB_AUTOFREE char *key = kb_layout_restore_key(start->restore_id, KB_RESTORE_DONE, start->n);
+    kb_code code = kb_storage_put_if_absent(storage, key, kb_view_of(text.data, text.len), err);
+    if (code != KB_ERR_EXISTS)
+        return code;
+    kb_error_done(err);
     return KB_OK;
 }

@@ -3,8 +3,9 @@
  *
  * restores/{id}/start-{n}.json fixes h, the offset of the first restored record, for every target partition
  * before the first record is produced. restores/{id}/attempt-{n}.json numbers the attempts: a higher number
- * fences the lower ones. Both are written once. Without write access there are no attempts, and the start
- * object may be kept in a local file. Source: storage-format, 15. Threads: one at a time.
+ * fences the lower ones. done-{n}.json tells that all of it was restored. All are written once. Without write
+ * access there are no attempts, and the start object may be kept in a local file. Source: storage-format, 15.
+ * Threads: one at a time.
  */
 #ifndef KB_WORKER_RESTORE_START_OBJECT_H
 #define KB_WORKER_RESTORE_START_OBJECT_H
@@ -60,7 +61,9 @@ typedef struct kb_restore_past {
     bool has_start;
     kb_start_object start; /* with the greatest n */
     uint32_t last_attempt; /* 0 = none */
-    char **creating;       /* topics that some attempt was about to create */
+    bool is_done;          /* a restore that began with this start object has ended well */
+    int64_t done_records;
+    char **creating; /* topics that some attempt was about to create */
     size_t creating_count;
     size_t creating_capacity;
 } kb_restore_past;
@@ -91,6 +94,13 @@ kb_code kb_attempt_take(kb_storage *storage, const kb_attempt *attempt, uint32_t
  * KB_FENCED when another attempt has written that number with other content.
  */
 kb_code kb_start_object_write(kb_storage *storage, const kb_start_object *start, const char *state_file,
+                              kb_error *err) KB_CHECK;
+
+/*
+ * Writes restores/{id}/done-{n}.json: the restore that began with start has ended well. With transactions
+ * this is what a later run finds, for their progress is deleted at the end. An object that is there is fine.
+ */
+kb_code kb_restore_done_write(kb_storage *storage, const kb_start_object *start, int64_t records,
                               kb_error *err) KB_CHECK;
 
 #endif

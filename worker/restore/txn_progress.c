@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/encode.h"
 #include "common/base/mem.h"
+#include "worker/kafka/kafka_committed.h"
 #include "worker/kafka/kafka_range.h"
 #include "worker/restore/txn_delivery.h"
 
@@ -55,7 +56,7 @@ kb_code kb_txn_progress_read(kb_preflight *pf, const char *restore_id, bool stab
             (kb_kafka_group_offset){.topic = topic_name(pf, i), .partition = pf->plan->targets[i].partition};
     }
     kb_kafka_call call = kb_restore_call(pf->settings->stop);
-    kb_code code = kb_kafka_admin_group_offsets(pf->admin, group, stable, found, count, &call, err);
+    kb_code code = kb_kafka_committed(pf->settings->kafka, group, stable, found, count, &call, err);
     for (size_t i = 0; i < count; i++) {
         if (code == KB_OK)
             code = take_count(pf, i, &found[i], group, err);
@@ -187,6 +188,13 @@ kb_code kb_txn_progress_check(kb_preflight *pf, const char *restore_id, kb_error
     if (read_stable_ends(pf, ends, err) != KB_OK ||
         kb_kafka_reader_new(pf->settings->kafka, &options, &reader, err) != KB_OK)
         return err->code;
+    /* The progress of a restore that has ended is gone with its group. */
+    bool has_progress = false;
+    for (size_t i = 0; i < pf->plan->target_count; i++)
+        has_progress = has_progress || pf->committed[i] >= 0;
+    pf->is_complete = pf->past.is_done && pf->start_applies && !has_progress;
+    if (pf->is_complete)
+        return KB_OK;
     txn_check c = {pf, reader, ends};
     for (size_t i = 0; i < pf->plan->target_count; i++) {
         if (check_target(&c, i, err) != KB_OK)
