@@ -10,7 +10,13 @@
 
 #define KB_BATCH_RECORDS 1000
 #define KB_BATCH_BYTES 1000000
-#define KB_LINGER_MS 5
+/*
+ * The library's broker thread spins from the moment on when the oldest queued record has waited this long
+ * while a request of its partition is on its way (an idempotent producer has one at a time). So it is longer
+ * than a full queue takes, and whoever waits for the last records nudges.
+ */
+#define KB_LINGER_MS 500
+#define KB_NUDGE_MS 20
 #define KB_QUEUE_BYTES ((int64_t)32 << 20)
 #define KB_MESSAGE_BYTES 1000000
 #define KB_MESSAGE_BYTES_MAX 1000000000 /* of the library */
@@ -329,7 +335,10 @@ static void note_fatal(kb_kafka_writer *writer)
 
 kb_code kb_kafka_writer_poll(kb_kafka_writer *writer, int timeout_ms, kb_error *err)
 {
-    (void)kb_kafka_handle_serve(writer->handle, timeout_ms);
+    if (atomic_exchange(&writer->is_nudged, false) && kb_kafka_writer_count(writer) > 0)
+        (void)rd_kafka_flush(writer->rk, KB_NUDGE_MS);
+    else
+        (void)kb_kafka_handle_serve(writer->handle, timeout_ms);
     note_fatal(writer);
     kb_code code = kb_kafka_writer_failure(writer, err);
     /* What was on its way when the writer failed may have come back into the queue, never to be sent again.
@@ -337,6 +346,14 @@ kb_code kb_kafka_writer_poll(kb_kafka_writer *writer, int timeout_ms, kb_error *
     if (code != KB_OK && kb_kafka_writer_count(writer) > 0)
         (void)rd_kafka_purge(writer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     return code == KB_OK ? kb_kafka_handle_check(writer->handle, err) : code;
+}
+
+void kb_kafka_writer_nudge(kb_kafka_writer *writer)
+{
+    atomic_store(&writer->is_nudged, true);
+    rd_kafka_queue_t *main_queue = rd_kafka_queue_get_main(writer->rk);
+    rd_kafka_queue_yield(main_queue);
+    rd_kafka_queue_destroy(main_queue);
 }
 
 kb_code kb_kafka_writer_flush(kb_kafka_writer *writer, int64_t deadline_ms, kb_stop *stop, kb_error *err)

@@ -31,7 +31,7 @@ typedef struct kb_kafka_writer_options {
     int64_t transaction_timeout_ms; /* 60000 */
     int64_t batch_records;          /* produce_batch_size: 1000 */
     int64_t batch_bytes;            /* 1000000; at most the smallest max.message.bytes of the targets */
-    int64_t linger_ms;              /* 5 */
+    int64_t linger_ms;              /* how long a batch may wait to be full; 500 */
     int64_t queue_bytes;            /* of all targets together: 32 MiB */
     int64_t max_message_bytes;      /* largest record that may come: 1000000; the broker has its own limit */
     int64_t request_timeout_ms;     /* produce_timeout_ms: 30000 */
@@ -77,6 +77,11 @@ kb_code kb_kafka_writer_send(kb_kafka_target *target, const kb_out_record *recor
  * when brokers refused us for KB_KAFKA_AUTH_TRIES * auth_retry_ms; callbacks ran before in both cases.
  */
 kb_code kb_kafka_writer_poll(kb_kafka_writer *writer, int timeout_ms, kb_error *err) KB_CHECK;
+/*
+ * What is queued now goes out at once instead of waiting for linger_ms, and a waiting kb_kafka_writer_poll
+ * sees to it. From any thread.
+ */
+void kb_kafka_writer_nudge(kb_kafka_writer *writer);
 /* Polls until nothing is queued or the deadline (boot clock ms) comes: then KB_NO_PROGRESS, retryable. */
 kb_code kb_kafka_writer_flush(kb_kafka_writer *writer, int64_t deadline_ms, kb_stop *stop,
                               kb_error *err) KB_CHECK;

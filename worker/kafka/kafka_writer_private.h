@@ -32,6 +32,7 @@ struct kb_kafka_writer {
     size_t topic_count, topic_capacity;
     atomic_size_t undelivered;
     bool is_transactional;
+    atomic_bool is_nudged;
     atomic_bool is_purged; /* by us: lost records are no failure then */
     bool needs_abort;
     atomic_bool has_failed; /* the two below are written before it is set, and never again */

@@ -313,10 +313,17 @@ static kb_code sink_wait(kb_sink *sink, kb_error *err)
     return check_going((topic_writer *)sink, err);
 }
 
+static void sink_hurry(kb_sink *sink)
+{
+    kb_kafka_writer_nudge(((topic_writer *)sink)->writer);
+}
+
 static kb_code sink_finish(kb_sink *sink, kb_parcels *parcels, int64_t deadline_ms, kb_error *err)
 {
     topic_writer *tw = (topic_writer *)sink;
+    sink_hurry(sink);
     while (!kb_parcels_wait_idle(parcels, KB_IDLE_SLICE_MS)) {
+        sink_hurry(sink);
         if (deadline_ms == 0 && check_going(tw, err) != KB_OK)
             return err->code;
         if (deadline_ms != 0 && kb_clock_boot_ms() >= deadline_ms)
@@ -341,6 +348,7 @@ static void sink_landed(kb_sink *sink, int64_t records, int64_t bytes)
 static const kb_sink_ops DELIVERY_OPS = {
     .send = sink_send,
     .wait = sink_wait,
+    .hurry = sink_hurry,
     .finish = sink_finish,
     .landed = sink_landed,
 };

@@ -134,6 +134,14 @@ void kb_parcel_unref(kb_parcel *parcel)
     drop(parcel, 1);
 }
 
+size_t kb_parcels_on_way(kb_parcels *parcels)
+{
+    pthread_mutex_lock(&parcels->mutex);
+    size_t on_way = parcels->locked.on_way;
+    pthread_mutex_unlock(&parcels->mutex);
+    return on_way;
+}
+
 bool kb_parcels_wait_idle(kb_parcels *parcels, int64_t timeout_ms)
 {
     struct timespec deadline = kb_cond_deadline(timeout_ms);

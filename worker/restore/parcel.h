@@ -69,6 +69,8 @@ static inline void kb_parcel_unsent(kb_parcel *parcel, int64_t bytes)
 void kb_parcel_finish(kb_parcel *owned_parcel);
 /* A record is acknowledged. */
 void kb_parcel_unref(kb_parcel *parcel);
+/* Parcels that wait for acknowledgements only. */
+size_t kb_parcels_on_way(kb_parcels *parcels);
 /* Waits until nothing is on its way, for timeout_ms at most. */
 bool kb_parcels_wait_idle(kb_parcels *parcels, int64_t timeout_ms) __attribute__((warn_unused_result));
 /* on_landed is not called any more. True when nothing is on its way. */

@@ -9,7 +9,7 @@
 #include "worker/restore/route.h"
 #include "worker/restore/stream.h"
 
-#define KB_TAKE_MS 50
+#define KB_TAKE_MS 5
 #define KB_PACE_SLICE_MS 100
 #define KB_TOUCH_EVERY 4096
 
@@ -46,7 +46,12 @@ static kb_code check_going(unit_run *u, kb_error *err)
 
 static kb_code on_full(void *ctx, kb_error *err)
 {
-    return check_going(ctx, err);
+    const unit_run *u = ctx;
+    /* More parcels drain by themselves: what lies behind the first fills its batches. */
+    bool is_single = kb_parcels_on_way(u->parcels) == 1;
+    if (is_single && u->sink != NULL && u->sink->ops->hurry != NULL)
+        u->sink->ops->hurry(u->sink);
+    return check_going(u, err);
 }
 
 static void on_landed(void *ctx, int64_t records, int64_t bytes)

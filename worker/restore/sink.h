@@ -43,6 +43,8 @@ typedef struct kb_sink_ops {
     kb_code (*send)(kb_sink *sink, kb_target_state *target, const kb_stream_record *record, kb_error *err);
     /* Waits a moment, for memory to be freed. Fails when this cannot happen any more. */
     kb_code (*wait)(kb_sink *sink, kb_error *err);
+    /* What was sent shall not wait for more to come: a unit has no room left. May be NULL. */
+    void (*hurry)(kb_sink *sink);
     /* Waits until everything of `parcels` is done, until the deadline (boot ms; 0 = none). */
     kb_code (*finish)(kb_sink *sink, kb_parcels *parcels, int64_t deadline_ms, kb_error *err);
     /* All of a parcel was acknowledged. */

@@ -159,6 +159,36 @@ static void writer_purge_gives_every_record_its_delivery(void **state)
     sent_close(&out);
 }
 
+static void *nudge_later(void *writer)
+{
+    kb_kafka_writer_nudge(writer);
+    return NULL;
+}
+
+static void writer_nudge_sends_what_lingers(void **state)
+{
+    (void)state;
+    KB_AUTO_ERROR(err);
+    kb_kafka_options options = mock_options();
+    KB_AUTOFREE char *topic = new_name("nudge");
+    make_topic(topic, 1);
+    kb_kafka_writer_options wo = {.linger_ms = 60000};
+    sent out;
+    sent_open(&out, &options, &wo, topic, 0);
+    send_many(&out, 10);
+    sent_flush(&out); /* connected */
+    send_many(&out, 10);
+    pthread_t other;
+    assert_int_equal(pthread_create(&other, NULL, nudge_later, out.writer), 0);
+    int64_t deadline_ms = in_ms(20000);
+    while (kb_kafka_writer_count(out.writer) > 0 && kb_clock_boot_ms() < deadline_ms)
+        assert_ok(kb_kafka_writer_poll(out.writer, 20000, &err));
+    pthread_join(other, NULL);
+    assert_int_equal(out.delivered_count, 20);
+    assert_true(kb_clock_boot_ms() < deadline_ms);
+    sent_close(&out);
+}
+
 static void writer_full_queue_pushes_back(void **state)
 {
     (void)state;
@@ -451,6 +481,7 @@ int main(void)
         cmocka_unit_test(writer_transient_produce_errors_leave_offsets_dense),
         cmocka_unit_test(writer_permission_lost_ends_the_writer_with_77),
         cmocka_unit_test(writer_purge_gives_every_record_its_delivery),
+        cmocka_unit_test(writer_nudge_sends_what_lingers),
         cmocka_unit_test(writer_full_queue_pushes_back),
         cmocka_unit_test(writer_second_target_of_a_partition_refused),
         cmocka_unit_test(reader_transient_fetch_errors_lose_and_repeat_nothing),
