@@ -115,7 +115,7 @@ static const char *const WRITER[][2] = {
     {"compression.codec", "none"},
     {"batch.num.messages", "1000"},
     {"batch.size", "1000000"},
-    {"linger.ms", "5"},
+    {"linger.ms", "500"},
     {"message.timeout.ms", "0"},
     {"queue.buffering.max.kbytes", "32769"},
     {"queue.buffering.max.messages", "132072"},
@@ -444,7 +444,7 @@ static rate produce(const char *brokers, const char *topic_name, const areas *al
         (void)rd_kafka_poll(rk, 0);
     }
     while (missing > 0)
-        (void)rd_kafka_poll(rk, 100);
+        (void)rd_kafka_flush(rk, 100);
     result.wall = wall() - wall_before;
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(rk);
