@@ -46,7 +46,7 @@ static kb_code check_going(unit_run *u, kb_error *err)
 
 static kb_code on_full(void *ctx, kb_error *err)
 {
-    const unit_run *u = ctx;
+    unit_run *u = ctx;
     /* More parcels drain by themselves: what lies behind the first fills its batches. */
     bool is_single = kb_parcels_on_way(u->parcels) == 1;
     if (is_single && u->sink != NULL && u->sink->ops->hurry != NULL)
