@@ -193,9 +193,12 @@ kb_code kb_kafka_live_ask(kb_kafka_live *live, const kb_kafka_request *request, 
             *ret_event = event;
             return KB_OK;
         }
-        /* "No leaders found" of a ListOffsets whose partitions are all without a leader now. */
-        bool may_pass = kb_kafka_classify(number).retryable || number == RD_KAFKA_RESP_ERR__NOENT;
-        if (!may_pass || left_of(call) == 0) {
+        if (number == RD_KAFKA_RESP_ERR__NOENT && request->may_lack_leaders) {
+            rd_kafka_event_destroy(event);
+            *ret_event = NULL;
+            return KB_OK;
+        }
+        if (!kb_kafka_classify(number).retryable || left_of(call) == 0) {
             code = ask_failure(live, number, rd_kafka_event_error_string(event), request->what, err);
             rd_kafka_event_destroy(event);
             return code;

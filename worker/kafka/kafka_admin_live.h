@@ -32,11 +32,12 @@ typedef struct kb_kafka_request {
     bool validate_only;
     bool has_broker; /* broker_id is asked, not the controller */
     int32_t broker_id;
+    bool may_lack_leaders; /* the event may be NULL: no partition has a leader, or none is known to us */
     void (*send)(void *ctx, rd_kafka_t *rk, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *queue);
     void *ctx;
 } kb_kafka_request;
 
-/* Sends until it is answered as a whole. *ret_event is owned: rd_kafka_event_destroy. */
+/* Sends until it is answered as a whole. *ret_event is owned: rd_kafka_event_destroy, which takes NULL. */
 kb_code kb_kafka_live_ask(kb_kafka_live *live, const kb_kafka_request *request, const kb_kafka_call *call,
                           rd_kafka_event_t **ret_event, kb_error *err) KB_CHECK;
 

@@ -5,6 +5,7 @@
 
 #include "common/base/mem.h"
 #include "worker/kafka/kafka_admin_live.h"
+#include "worker/kafka/kafka_admin_topics.h"
 
 /* ---- offsets ---- */
 
@@ -65,6 +66,27 @@ static void take_info(kb_kafka_offset_query *query, kb_kafka_offset_kind kind,
         query->error_number = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 }
 
+/* When the library knows no leader at all it says nothing about the single partitions. */
+static kb_code offsets_explain(kb_kafka_live *live, kb_kafka_offset_query *queries, kb_kafka_rounds *rounds,
+                               kb_error *err)
+{
+    size_t count = rounds->count;
+    KB_AUTOFREE kb_kafka_leaderless *items = kb_calloc(count, sizeof *items);
+    for (size_t i = 0; i < count; i++) {
+        const kb_kafka_offset_query *query = &queries[rounds->pending[i]];
+        items[i] = (kb_kafka_leaderless){query->topic, query->partition, 0};
+    }
+    kb_code code = kb_kafka_live_explain(&live->admin, items, count, rounds->call, err);
+    for (size_t i = 0; code == KB_OK && i < count; i++) {
+        kb_kafka_offset_query *query = &queries[rounds->pending[i]];
+        query->offset = -1;
+        query->at_timestamp = -1;
+        query->error_number = items[i].error_number;
+        kb_kafka_rounds_answer(rounds, i, query->error_number);
+    }
+    return code;
+}
+
 static kb_code offsets_round(kb_kafka_live *live, kb_kafka_offset_kind kind, kb_kafka_offset_query *queries,
                              kb_kafka_rounds *rounds, kb_error *err)
 {
@@ -78,6 +100,7 @@ static kb_code offsets_round(kb_kafka_live *live, kb_kafka_offset_kind kind, kb_
         .what = "listing offsets",
         .op = RD_KAFKA_ADMIN_OP_LISTOFFSETS,
         .is_committed = kind == KB_KAFKA_OFFSET_LAST_STABLE,
+        .may_lack_leaders = true,
         .send = send_list_offsets,
         .ctx = list,
     };
@@ -86,6 +109,8 @@ static kb_code offsets_round(kb_kafka_live *live, kb_kafka_offset_kind kind, kb_
     rd_kafka_topic_partition_list_destroy(list);
     if (code != KB_OK)
         return code;
+    if (event == NULL)
+        return offsets_explain(live, queries, rounds, err);
     size_t got = 0;
     const rd_kafka_ListOffsetsResultInfo_t **infos =
         rd_kafka_ListOffsets_result_infos(rd_kafka_event_ListOffsets_result(event), &got);
@@ -131,6 +156,25 @@ static void take_deletion(kb_kafka_delete_records *to, const rd_kafka_topic_part
     to->log_start = to->error_number == 0 ? found->offset : -1;
 }
 
+static kb_code delete_explain(kb_kafka_live *live, kb_kafka_delete_records *deletes, kb_kafka_rounds *rounds,
+                              kb_error *err)
+{
+    size_t count = rounds->count;
+    KB_AUTOFREE kb_kafka_leaderless *items = kb_calloc(count, sizeof *items);
+    for (size_t i = 0; i < count; i++) {
+        const kb_kafka_delete_records *one = &deletes[rounds->pending[i]];
+        items[i] = (kb_kafka_leaderless){one->topic, one->partition, 0};
+    }
+    kb_code code = kb_kafka_live_explain(&live->admin, items, count, rounds->call, err);
+    for (size_t i = 0; code == KB_OK && i < count; i++) {
+        kb_kafka_delete_records *one = &deletes[rounds->pending[i]];
+        one->log_start = -1;
+        one->error_number = items[i].error_number;
+        kb_kafka_rounds_answer(rounds, i, one->error_number);
+    }
+    return code;
+}
+
 static kb_code delete_round(kb_kafka_live *live, kb_kafka_delete_records *deletes, kb_kafka_rounds *rounds,
                             kb_error *err)
 {
@@ -144,6 +188,7 @@ static kb_code delete_round(kb_kafka_live *live, kb_kafka_delete_records *delete
     rd_kafka_topic_partition_list_destroy(list);
     kb_kafka_request request = {.what = "deleting records",
                                 .op = RD_KAFKA_ADMIN_OP_DELETERECORDS,
+                                .may_lack_leaders = true,
                                 .send = send_delete_records,
                                 .ctx = ctx};
     rd_kafka_event_t *event = NULL;
@@ -151,6 +196,8 @@ static kb_code delete_round(kb_kafka_live *live, kb_kafka_delete_records *delete
     rd_kafka_DeleteRecords_destroy(ctx);
     if (code != KB_OK)
         return code;
+    if (event == NULL)
+        return delete_explain(live, deletes, rounds, err);
     const rd_kafka_topic_partition_list_t *results =
         rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
     size_t asked = rounds->count;

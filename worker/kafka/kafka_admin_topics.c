@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "worker/kafka/kafka_admin_live.h"
 
@@ -195,6 +196,38 @@ kb_code kb_kafka_live_get_metadata(kb_kafka_admin *admin, const char *const *top
     }
     *ret_metadata = metadata;
     return KB_OK;
+}
+
+/* ---- partitions without a leader ---- */
+
+static int why_leaderless(const kb_kafka_metadata *metadata, const kb_kafka_leaderless *item)
+{
+    const kb_kafka_topic *topic = kb_kafka_metadata_find(metadata, item->topic);
+    if (topic == NULL)
+        return RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    if (topic->error_number != 0)
+        return topic->error_number;
+    bool has_partition = item->partition >= 0 && (size_t)item->partition < topic->partition_count;
+    return has_partition ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
+kb_code kb_kafka_live_explain(kb_kafka_admin *admin, kb_kafka_leaderless *items, size_t count,
+                              const kb_kafka_call *call, kb_error *err)
+{
+    enum { EXPLAIN_MS = 5000 }; /* errors that may pass are asked again by the caller */
+    int64_t soon_ms = kb_clock_boot_ms() + EXPLAIN_MS;
+    kb_kafka_call short_call = *call;
+    short_call.unknown_wait_ms = 0;
+    short_call.deadline_ms = call->deadline_ms < soon_ms ? call->deadline_ms : soon_ms;
+    KB_AUTOFREE const char **names = kb_calloc(count, sizeof(char *));
+    for (size_t i = 0; i < count; i++)
+        names[i] = items[i].topic;
+    kb_kafka_metadata metadata = {0};
+    kb_code code = kb_kafka_live_get_metadata(admin, names, count, &short_call, &metadata, err);
+    for (size_t i = 0; code == KB_OK && i < count; i++)
+        items[i].error_number = why_leaderless(&metadata, &items[i]);
+    kb_kafka_metadata_done(&metadata);
+    return code;
 }
 
 /* ---- creation ---- */

@@ -534,6 +534,36 @@ static bool is_suspicious(const kb_kafka_reader *reader, const stream *s, int64_
     return is_calm;
 }
 
+/* Refused metadata never reaches a stream's queue: the library goes on asking in silence. */
+static int refusal_of(kb_kafka_reader *reader, const stream *s)
+{
+    enum { METADATA_MS = 3000 };
+    const struct rd_kafka_metadata *metadata = NULL;
+    int number = rd_kafka_metadata(kb_kafka_handle_rk(reader->handle), 0, s->handle, &metadata, METADATA_MS);
+    if (number != 0)
+        return 0;
+    if (metadata->topic_cnt > 0)
+        number = metadata->topics[0].err;
+    rd_kafka_metadata_destroy(metadata);
+    return problem_of(number) == KB_KAFKA_STREAM_ACCESS ? number : 0;
+}
+
+/* The end of the partition when nothing lies between the stream's position and it; else the position. */
+static int64_t end_behind_silence(kb_kafka_reader *reader, const stream *s)
+{
+    KB_AUTO_ERROR(err);
+    int64_t end = s->position;
+    kb_kafka_probe probe = {
+        .options = kb_kafka_handle_options(reader->handle),
+        .read_uncommitted = reader->read_uncommitted,
+        .topic = s->topic,
+        .partition = s->partition,
+        .position = s->position,
+        .deadline_ms = kb_clock_boot_ms() + KB_PROBE_MS,
+    };
+    return kb_kafka_probe_end(&probe, &end, &err) == KB_OK ? end : s->position;
+}
+
 static void look_at_silence(kb_kafka_reader *reader, const kb_kafka_reader_events *events)
 {
     int64_t now_ms = kb_clock_boot_ms();
@@ -541,19 +571,13 @@ static void look_at_silence(kb_kafka_reader *reader, const kb_kafka_reader_event
         stream *s = reader->streams[i];
         if (!is_suspicious(reader, s, now_ms))
             continue;
-        kb_kafka_probe probe = {
-            .options = kb_kafka_handle_options(reader->handle),
-            .read_uncommitted = reader->read_uncommitted,
-            .topic = s->topic,
-            .partition = s->partition,
-            .position = s->position,
-            .deadline_ms = now_ms + KB_PROBE_MS,
-        };
-        KB_AUTO_ERROR(err);
-        int64_t end = s->position;
         s->silent_since_ms = now_ms;
         s->silence_ms = s->silence_ms * 2 < KB_SILENCE_MAX_MS ? s->silence_ms * 2 : KB_SILENCE_MAX_MS;
-        if (kb_kafka_probe_end(&probe, &end, &err) == KB_OK && end > s->position)
+        int refusal = refusal_of(reader, s);
+        int64_t end = refusal == 0 ? end_behind_silence(reader, s) : s->position;
+        if (refusal != 0)
+            hand_out_error(reader, s, refusal, rd_kafka_err2str((rd_kafka_resp_err_t)refusal), events);
+        else if (end > s->position)
             hand_out_end(s, end, events);
         return; /* one in a poll: it takes its time */
     }

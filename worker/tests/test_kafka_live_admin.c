@@ -137,11 +137,37 @@ static void admin_configs_tell_overrides_and_alter_changes_them(void **state)
     free(bad.error_text);
 }
 
+static void list_offsets_only_absent_partitions_answered_at_once(void **state)
+{
+    (void)state;
+    NEED_BROKER();
+    KB_AUTO_ERROR(err);
+    KB_AUTOFREE char *topic = new_name("small");
+    KB_AUTOFREE char *absent = new_name("absent");
+    create_topic(live_admin, topic, 1, NULL, 0);
+    kb_kafka_call call = call_for(20000);
+    kb_kafka_offset_query queries[] = {{.topic = absent, .partition = 0}, {.topic = topic, .partition = 9}};
+    int64_t start_ms = kb_clock_boot_ms();
+    for (int kind = KB_KAFKA_OFFSET_EARLIEST; kind <= KB_KAFKA_OFFSET_LAST_STABLE; kind++) {
+        assert_ok(
+            kb_kafka_admin_list_offsets(live_admin, (kb_kafka_offset_kind)kind, queries, 2, &call, &err));
+        for (size_t i = 0; i < KB_ARRAY_LEN(queries); i++) {
+            assert_int_equal(kb_kafka_classify(queries[i].error_number).code, KB_TOPIC_NOT_FOUND);
+            assert_int_equal(queries[i].offset, -1);
+        }
+    }
+    kb_kafka_delete_records deletion = {.topic = absent, .partition = 0, .before = -1};
+    assert_ok(kb_kafka_admin_delete_records(live_admin, &deletion, 1, &call, &err));
+    assert_int_equal(kb_kafka_classify(deletion.error_number).code, KB_TOPIC_NOT_FOUND);
+    assert_true(kb_clock_boot_ms() - start_ms < 10000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(admin_thousands_of_partitions_answered_in_batches),
         cmocka_unit_test(admin_unknown_topics_are_answers),
+        cmocka_unit_test(list_offsets_only_absent_partitions_answered_at_once),
         cmocka_unit_test(admin_configs_tell_overrides_and_alter_changes_them),
     };
     cmocka_set_test_filter(getenv("KB_TEST_FILTER"));
