@@ -123,11 +123,13 @@ keep_if_same = if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(BUILD)/packages.mk: FORCE
 	@mkdir -p $(@D) && scripts/deps build $(DEPS_KIND)
 	@{ echo "PACKAGE_CFLAGS := $$(pkg-config --cflags $(PACKAGES))" && \
-	  echo "PACKAGE_LIBS := $$(pkg-config --libs $(PACKAGES))" && pkg-config --exists --print-errors $(PACKAGES); } >$@.new
+	  echo "PACKAGE_LIBS := $$(pkg-config --libs $(PACKAGES))" && \
+	  echo "PACKAGE_VERSIONS := $$(pkg-config --modversion $(PACKAGES) | tr '\n' ' ')" && \
+	  pkg-config --exists --print-errors $(PACKAGES); } >$@.new
 	@$(keep_if_same)
-# Other flags than last time: everything is compiled again.
+# Other flags or packages than last time: everything is compiled again.
 $(BUILD)/flags: FORCE | $(BUILD)/packages.mk
-	@printf '%s\n' '$(CC) $(ALL_CFLAGS)' '$(ALL_LDFLAGS) $(PACKAGE_LIBS)' >$@.new
+	@printf '%s\n' '$(CC) $(ALL_CFLAGS)' '$(ALL_LDFLAGS) $(PACKAGE_LIBS)' '$(PACKAGE_VERSIONS)' >$@.new
 	@$(keep_if_same)
 
 # V=1 shows whole commands.

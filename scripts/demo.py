@@ -43,7 +43,8 @@ def fill(client, accident):
 
     client.create_topic("odd", partitions=2, message_timestamp_type="CreateTime")
     client.produce("odd", [
-        record(None, None, timestamp=1), record("", "", [("", None), ("", b""), ("", None)], timestamp=accident - 1),
+        record(None, None, timestamp=1),
+        record("", "", [("", None), ("", b""), ("", None)], timestamp=accident - 1, partition=1),
         record("late", "first", timestamp=accident - 2), record("early", "second", timestamp=accident - HOUR),
         record("big", bytes(5 << 20), [(f"h{i}", str(i)) for i in range(2000)], timestamp=accident - 3),
         record("after", "not wanted", timestamp=accident + 5), record("before", "wanted", timestamp=accident - 1)])
