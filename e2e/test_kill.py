@@ -1,7 +1,7 @@
 """SIGKILL at random moments, again and again, until a run ends by itself: nothing lost, nothing twice.
 
-KB_KILL_ROUNDS: rounds for each kind (5; the release gate is 100). KB_KILL_SEED: the first seed (else random). A failure prints
-the seed, which makes the same choices again.
+KB_KILL_ROUNDS: rounds for each kind (5; the release gate is 100). KB_KILL_SEED: the first seed (else random).
+A failure prints the seed, which makes the same choices again.
 """
 import contextlib
 import os
