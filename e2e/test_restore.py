@@ -443,3 +443,31 @@ def test_three_brokers_with_replicas(kafka3, client3, worker, storage, unique):
     described = client3.describe(copy)
     assert described["replication"] == 3 and described["configs"] == {
         **client3.describe(unique)["configs"], "cleanup.policy": "delete"}
+
+
+# ---- transactional delivery ----
+
+def test_transactional_delivery(kafka, client, worker, storage, unique):
+    client.generate(client.create_topic(unique, partitions=3), 25_000, size=300)
+    worker.run_ok("backup", backup_config(kafka, storage, "b", [unique]))
+    config = to_copy(kafka, storage, unique, delivery="transactional")
+    worker.run_ok("restore", config)
+    copy, wanted = f"{unique}-copy", chains(client, unique)
+    assert chains(client, copy) == wanted
+    offsets = client.offsets(copy)
+    assert all(offsets["end"][p] > wanted[p][0] for p in wanted), "no transaction markers"
+    worker.run_ok("restore", config)
+    assert client.offsets(copy) == offsets
+
+
+def test_transactional_delivery_killed_and_resumed(kafka, client, worker, storage, unique):
+    """What an open transaction had written is aborted; committed progress is where the next run goes on."""
+    client.generate(client.create_topic(unique, partitions=3), 45_000, size=300)
+    worker.run_ok("backup", backup_config(kafka, storage, "b", [unique]))
+    copy = f"{unique}-copy"
+    run = worker.start("restore", to_copy(kafka, storage, unique, delivery="transactional",
+                                          rate_limit_records_per_sec=9000))
+    run.wait_for(lambda: copy in client.topics() and sum(client.offsets(copy)["stable"].values()) > 5000, what="commit")
+    run.kill()
+    worker.run_ok("restore", to_copy(kafka, storage, unique, delivery="transactional"))
+    assert chains(client, copy) == chains(client, unique)
