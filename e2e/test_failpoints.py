@@ -214,7 +214,8 @@ class RestoreCase:
         self.point, self.action, self.nth = point, action, nth
         self.worker, self.topic = Worker(directory), f"restored-{self.name}"
         self.config = restore_config(kafka, self.storage, "all", ["failpoints"], restore={
-            "restore_id": self.name, "delivery": delivery, "topic_mapping": {"failpoints": self.topic}, "produce_batch_size": 100})
+            "restore_id": self.name, "delivery": delivery, "topic_mapping": {"failpoints": self.topic},
+            "produce_batch_size": 100})
 
     def attempt(self, failpoint=None):
         return self.worker.run("restore", self.config, failpoint=failpoint, timeout=120)
