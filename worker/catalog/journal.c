@@ -221,33 +221,66 @@ static kb_code read_entries(kb_storage *storage, kb_replay *replay, bool *was_li
     return KB_OK;
 }
 
+static kb_journal_state state_after(kb_entry_kind kind)
+{
+    switch (kind) {
+    case KB_ENTRY_SEAL:
+        return KB_JOURNAL_SEALED;
+    case KB_ENTRY_CLOSE:
+        return KB_JOURNAL_CLOSED;
+    case KB_ENTRY_RELEASE:
+        return KB_JOURNAL_RELEASED;
+    case KB_ENTRY_OPEN:
+    case KB_ENTRY_PROGRESS:
+    case KB_ENTRY_KIND_COUNT:
+        break;
+    }
+    return KB_JOURNAL_OPEN;
+}
+
+static kb_code read_whole(kb_storage *storage, kb_replay *replay, kb_error *err)
+{
+    bool was_listed = false;
+    kb_code code = read_entries(storage, replay, &was_listed, err);
+    if (code == KB_OK && replay->next_seq == 0)
+        code = kb_fail(err, KB_ERR_NOT_FOUND, "backup '%s' has no journal", replay->backup_id);
+    return code;
+}
+
 kb_code kb_journal_inspect(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
                            kb_journal_state *ret_state, kb_error *err)
 {
     kb_replay replay KB_CLEANUP(kb_replay_done);
     kb_replay_init(&replay, backup_id, NULL);
-    bool was_listed = false;
-    kb_code code = read_entries(storage, &replay, &was_listed, err);
-    if (code != KB_OK)
-        return code;
-    if (replay.next_seq == 0)
-        return kb_fail(err, KB_ERR_NOT_FOUND, "backup '%s' has no journal", backup_id);
-    switch (replay.last.kind) {
-    case KB_ENTRY_SEAL:
-        *ret_state = KB_JOURNAL_SEALED;
-        break;
-    case KB_ENTRY_CLOSE:
-        *ret_state = KB_JOURNAL_CLOSED;
-        break;
-    case KB_ENTRY_RELEASE:
-        *ret_state = KB_JOURNAL_RELEASED;
-        break;
-    case KB_ENTRY_OPEN:
-    case KB_ENTRY_PROGRESS:
-    case KB_ENTRY_KIND_COUNT:
-        *ret_state = KB_JOURNAL_OPEN;
-        break;
-    }
+    if (read_whole(storage, &replay, err) != KB_OK)
+        return err->code;
+    *ret_state = state_after(replay.last.kind);
+    *ret_backup = KB_TAKE(replay.backup);
+    return KB_OK;
+}
+
+void kb_journal_tail_done(kb_journal_tail *tail)
+{
+    kb_holder_done(&tail->holder);
+}
+
+kb_code kb_journal_inspect_tail(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
+                                kb_journal_tail *ret_tail, kb_error *err)
+{
+    kb_replay replay KB_CLEANUP(kb_replay_done);
+    kb_replay_init(&replay, backup_id, NULL);
+    if (read_whole(storage, &replay, err) != KB_OK)
+        return err->code;
+    KB_AUTOFREE char *key = kb_layout_journal_key(backup_id, replay.next_seq - 1);
+    kb_object_info info;
+    if (kb_storage_head(storage, key, &info, err) != KB_OK)
+        return kb_wrap(err, "the last entry of the journal of backup '%s'", backup_id);
+    *ret_tail = (kb_journal_tail){
+        .state = state_after(replay.last.kind),
+        .seq = replay.next_seq - 1,
+        .written_ms = info.mtime_ms,
+    };
+    kb_holder_copy(&ret_tail->holder, &replay.last.holder);
     *ret_backup = KB_TAKE(replay.backup);
     return KB_OK;
 }

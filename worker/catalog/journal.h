@@ -131,4 +131,16 @@ int64_t kb_journal_due_in_ms(const kb_journal *journal, int64_t interval_ms, boo
 kb_code kb_journal_inspect(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
                            kb_journal_state *ret_state, kb_error *err) KB_CHECK;
 
+/* The end of a journal that somebody else owns. */
+typedef struct kb_journal_tail {
+    kb_journal_state state; /* as of kb_journal_inspect */
+    uint32_t seq;           /* number of the last entry */
+    int64_t written_ms;     /* when it was written, by the store's own clock */
+    kb_holder holder;       /* who wrote it; owned */
+} kb_journal_tail;
+void kb_journal_tail_done(kb_journal_tail *tail);
+/* As kb_journal_inspect, and what the last entry tells. */
+kb_code kb_journal_inspect_tail(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
+                                kb_journal_tail *ret_tail, kb_error *err) KB_CHECK;
+
 #endif
