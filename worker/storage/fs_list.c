@@ -326,53 +326,95 @@ kb_code kb_fs_list_page(kb_fs_root *root, const kb_list_options *options, kb_lis
     return KB_OK;
 }
 
-/* ---- the sweep ---- */
+/* ---- hidden files of uploads ---- */
 
-static kb_code sweep_level(kb_fs_root *root, const level *at, size_t *count, kb_error *err);
+/* Removes them, or tells them when there is a callback. */
+typedef struct sweep {
+    kb_fs_root *root;
+    kb_leftover_fn fn;
+    void *ctx;
+    size_t count; /* removed */
+} sweep;
 
-static kb_code sweep_entry(kb_fs_root *root, const level *at, const char *name, unsigned char type,
-                           size_t *count, kb_error *err)
+static kb_code sweep_level(sweep *sw, const level *at, kb_error *err);
+
+static kb_code tell_leftover(const sweep *sw, const level *at, const char *name, const char *key,
+                             kb_error *err)
+{
+    struct stat st;
+    if (fstatat(at->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? KB_OK : fail_at(sw->root, key, errno, "look at", err);
+    const kb_leftover leftover = {
+        .key = key,
+        .token = "",
+        .began_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000,
+        .size_bytes = (uint64_t)st.st_size,
+    };
+    return sw->fn(sw->ctx, &leftover, err);
+}
+
+static kb_code sweep_file(sweep *sw, const level *at, const char *name, const char *key, kb_error *err)
+{
+    if (!kb_fs_is_temp_name(name))
+        return KB_OK;
+    if (sw->fn != NULL)
+        return tell_leftover(sw, at, name, key, err);
+    if (unlinkat(at->fd, name, 0) == 0)
+        sw->count++;
+    else if (errno != ENOENT)
+        return fail_at(sw->root, key, errno, "remove", err);
+    return KB_OK;
+}
+
+static kb_code sweep_entry(sweep *sw, const level *at, const char *name, unsigned char type, kb_error *err)
 {
     KB_AUTOFREE char *key = kb_asprintf("%s%s%s", at->key_start, name, type == DT_DIR ? "/" : "");
-    if (type == DT_REG) {
-        if (!kb_fs_is_temp_name(name))
-            return KB_OK;
-        if (unlinkat(at->fd, name, 0) == 0)
-            (*count)++;
-        else if (errno != ENOENT)
-            return fail_at(root, key, errno, "remove", err);
-        return KB_OK;
-    }
+    if (type == DT_REG)
+        return sweep_file(sw, at, name, key, err);
     if (at->depth == KB_DEPTH_MAX)
         return KB_OK;
     KB_AUTO_FD int fd = openat(at->fd, name, KB_DIR_FLAGS | O_CLOEXEC);
     if (fd < 0)
-        return is_gone(errno) ? KB_OK : fail_at(root, key, errno, "open", err);
+        return is_gone(errno) ? KB_OK : fail_at(sw->root, key, errno, "open", err);
     level below = {.fd = fd, .key_start = key, .only = "", .depth = at->depth + 1};
-    return sweep_level(root, &below, count, err);
+    return sweep_level(sw, &below, err);
 }
 
-static kb_code sweep_level(kb_fs_root *root, const level *at, size_t *count, kb_error *err)
+static kb_code sweep_level(sweep *sw, const level *at, kb_error *err)
 {
     KB_CLEANUP(scan_done) scan s = {NULL, NULL};
-    kb_code code = scan_open(root, at, &s, err);
+    kb_code code = scan_open(sw->root, at, &s, err);
     while (code == KB_OK) {
         const char *name = "";
         unsigned char type = DT_UNKNOWN;
-        code = scan_next(root, &s, &name, &type, err);
+        code = scan_next(sw->root, &s, &name, &type, err);
         if (code == KB_OK)
-            code = sweep_entry(root, at, name, type, count, err);
+            code = sweep_entry(sw, at, name, type, err);
     }
     return code == KB_ERR_END ? KB_OK : code;
 }
 
-kb_code kb_fs_sweep(kb_fs_root *root, const char *prefix, size_t *ret_count, kb_error *err)
+static kb_code sweep_prefix(sweep *sw, const char *prefix, kb_error *err)
 {
     KB_AUTO_FD int fd = -1;
     KB_AUTOFREE char *start = folder_of(prefix);
-    kb_code code = open_folder(root, start, &fd, err);
+    kb_code code = open_folder(sw->root, start, &fd, err);
     if (code != KB_OK || fd < 0)
         return code;
     level top = {.fd = fd, .key_start = start, .only = ""};
-    return sweep_level(root, &top, ret_count, err);
+    return sweep_level(sw, &top, err);
+}
+
+kb_code kb_fs_sweep(kb_fs_root *root, const char *prefix, size_t *ret_count, kb_error *err)
+{
+    sweep sw = {.root = root};
+    kb_code code = sweep_prefix(&sw, prefix, err);
+    *ret_count += sw.count;
+    return code;
+}
+
+kb_code kb_fs_leftovers(kb_fs_root *root, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err)
+{
+    sweep sw = {.root = root, .fn = fn, .ctx = ctx};
+    return sweep_prefix(&sw, prefix, err);
 }

@@ -18,5 +18,8 @@ kb_code kb_fs_list_page(kb_fs_root *root, const kb_list_options *options, kb_lis
                         kb_error *err) KB_CHECK;
 /* Removes the hidden files of unfinished uploads below a prefix; *ret_count says how many. */
 kb_code kb_fs_sweep(kb_fs_root *root, const char *prefix, size_t *ret_count, kb_error *err) KB_CHECK;
+/* Tells them instead; the key of a leftover is the hidden file's path, its time that of the last write. */
+kb_code kb_fs_leftovers(kb_fs_root *root, const char *prefix, kb_leftover_fn fn, void *ctx,
+                        kb_error *err) KB_CHECK;
 
 #endif

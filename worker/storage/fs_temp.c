@@ -345,19 +345,44 @@ static void sweep_probes(int root_fd, time_t now)
     closedir(dir);
 }
 
-kb_code kb_fs_probe(kb_fs_root *root, kb_fs_naming *ret_naming, kb_error *err)
+/* Names the hidden files and makes the first. */
+static kb_code probe_begin(kb_fs_root *root, probe *p, int *ret_fd, kb_error *err)
 {
     uint8_t random[8];
     char hex[2 * sizeof random + 1];
     if (kb_random_bytes(random, sizeof random, err) != KB_OK)
         return err->code;
     kb_hex_encode(random, sizeof random, hex);
-    KB_CLEANUP(probe_done) probe p = {.dir = root->fd};
-    for (size_t i = 0; i < KB_ARRAY_LEN(p.names); i++)
-        p.names[i] = kb_asprintf(KB_PROBE_PREFIX "%s.%zu", hex, i);
-    KB_AUTO_FD int fd = create_file(p.dir, p.names[0]);
+    p->dir = root->fd;
+    for (size_t i = 0; i < KB_ARRAY_LEN(p->names); i++)
+        p->names[i] = kb_asprintf(KB_PROBE_PREFIX "%s.%zu", hex, i);
+    int fd = create_file(p->dir, p->names[0]);
     if (fd < 0)
         return write_fail(err, -fd, "create a file in", root->path);
+    *ret_fd = fd;
+    return KB_OK;
+}
+
+kb_code kb_fs_now(kb_fs_root *root, int64_t *ret_now_ms, kb_error *err)
+{
+    KB_CLEANUP(probe_done) probe p = {.dir = root->fd};
+    KB_AUTO_FD int fd = -1;
+    kb_code code = probe_begin(root, &p, &fd, err);
+    if (code != KB_OK)
+        return code;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return write_fail(err, errno, "look at a file in", root->path);
+    *ret_now_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    return KB_OK;
+}
+
+kb_code kb_fs_probe(kb_fs_root *root, kb_fs_naming *ret_naming, kb_error *err)
+{
+    KB_CLEANUP(probe_done) probe p = {.dir = root->fd};
+    KB_AUTO_FD int fd = -1;
+    if (probe_begin(root, &p, &fd, err) != KB_OK)
+        return err->code;
     struct stat st;
     if (fstat(fd, &st) == 0)
         sweep_probes(p.dir, st.st_mtime);

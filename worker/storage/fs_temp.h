@@ -44,6 +44,9 @@ kb_code kb_fs_temp_publish(kb_fs_temp *temp, const char *failpoint, kb_error *er
 void kb_fs_temp_free(kb_fs_temp *owned_temp);
 void kb_fs_temp_free_at(kb_fs_temp **at);
 
+/* The time by the clock that stamps files here (an NFS server's, say): that of a hidden file just made. */
+kb_code kb_fs_now(kb_fs_root *root, int64_t *ret_now_ms, kb_error *err) KB_CHECK;
+
 /* Finds out with hidden files in the root, removed again, whether one can write there, and how to name. */
 kb_code kb_fs_probe(kb_fs_root *root, kb_fs_naming *ret_naming, kb_error *err) KB_CHECK;
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "worker/storage/storage_driver.h"
@@ -194,6 +195,52 @@ kb_code kb_storage_remove(kb_storage *storage, const char *key, kb_error *err)
     return storage->driver->remove(storage->state, key, err);
 }
 
+/* One after the other, for stores that cannot do better. */
+static kb_code remove_each(kb_storage *storage, const char *const *keys, size_t count,
+                           kb_remove_outcome *outcomes, kb_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        KB_AUTO_ERROR(refused);
+        kb_code code = storage->driver->remove(storage->state, keys[i], &refused);
+        if (code == KB_OK) {
+            outcomes[i] = KB_REMOVE_GONE;
+        } else if (code == KB_ERR_NOT_FOUND) {
+            outcomes[i] = KB_REMOVE_ABSENT;
+        } else if (code == KB_STORAGE_ACCESS_DENIED) {
+            outcomes[i] = KB_REMOVE_HELD;
+        } else {
+            kb_error_move(err, &refused);
+            return code;
+        }
+    }
+    return KB_OK;
+}
+
+kb_code kb_storage_remove_many(kb_storage *storage, const char *const *keys, size_t count,
+                               kb_remove_outcome *ret_outcomes, kb_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        ret_outcomes[i] = KB_REMOVE_UNTRIED;
+    for (size_t i = 0; i < count; i++) {
+        kb_code code = check_key(keys[i], err);
+        if (code != KB_OK)
+            return code;
+    }
+    if (count == 0)
+        return KB_OK;
+    if (storage->driver->remove_many == NULL)
+        return remove_each(storage, keys, count, ret_outcomes, err);
+    return storage->driver->remove_many(storage->state, keys, count, ret_outcomes, err);
+}
+
+kb_code kb_storage_now(kb_storage *storage, int64_t *ret_now_ms, kb_error *err)
+{
+    if (storage->driver->now != NULL)
+        return storage->driver->now(storage->state, ret_now_ms, err);
+    *ret_now_ms = kb_clock_wall_ms();
+    return KB_OK;
+}
+
 /* A success whose reply the failpoint drops looks like any other lost reply: retryable and unknown. */
 static kb_code put_with_failpoint(kb_storage *storage, const char *key, kb_view bytes, const char *failpoint,
                                   kb_error *err)
@@ -369,6 +416,22 @@ kb_code kb_storage_abort_leftovers(kb_storage *storage, const char *prefix, size
     if (code == KB_OK && ret_count != NULL)
         *ret_count = count;
     return code;
+}
+
+kb_code kb_storage_list_leftovers(kb_storage *storage, const char *prefix, kb_leftover_fn fn, void *ctx,
+                                  kb_error *err)
+{
+    kb_code code = check_folder(prefix, err);
+    if (code != KB_OK || storage->driver->list_leftovers == NULL)
+        return code;
+    return storage->driver->list_leftovers(storage->state, prefix, fn, ctx, err);
+}
+
+kb_code kb_storage_abort_leftover(kb_storage *storage, const kb_leftover *leftover, kb_error *err)
+{
+    if (storage->driver->abort_leftover == NULL)
+        return kb_fail(err, KB_ERR_INTERNAL, "storage driver %s has no leftovers", storage->driver->name);
+    return storage->driver->abort_leftover(storage->state, leftover, err);
 }
 
 kb_code kb_storage_is_case_sensitive(kb_storage *storage, const char *backup_id, bool *ret_sensitive,

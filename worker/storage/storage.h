@@ -102,6 +102,26 @@ kb_code kb_storage_confirm(kb_storage *storage, const char *key, kb_error *err) 
 /* KB_ERR_NOT_FOUND when it is not there. */
 kb_code kb_storage_remove(kb_storage *storage, const char *key, kb_error *err) KB_CHECK;
 
+/* What became of one object that was to be removed. */
+typedef enum kb_remove_outcome {
+    KB_REMOVE_UNTRIED, /* an error came before */
+    KB_REMOVE_GONE,    /* its bytes are free */
+    KB_REMOVE_HIDDEN,  /* a versioned bucket added a marker: readers no longer see it, its bytes stay */
+    KB_REMOVE_ABSENT,  /* it was not there */
+    KB_REMOVE_HELD,    /* the store refuses: object lock, retention, legal hold, no permission to delete */
+} kb_remove_outcome;
+
+/*
+ * Removes objects in the given order as far as the store has one, in as few requests as it allows; all
+ * removals are durable on return. A refused or missing object is an outcome, not an error; after an error the
+ * outcomes tell how far it came. ret_outcomes has `count` places and is filled in any case.
+ */
+kb_code kb_storage_remove_many(kb_storage *storage, const char *const *keys, size_t count,
+                               kb_remove_outcome *ret_outcomes, kb_error *err) KB_CHECK;
+
+/* The time by the clock that mtime_ms of objects is of; the only one that ages may be computed with. */
+kb_code kb_storage_now(kb_storage *storage, int64_t *ret_now_ms, kb_error *err) KB_CHECK;
+
 typedef struct kb_list_entry {
     char *key;      /* in a listing by folder, a folder's ends with '/' */
     bool is_folder; /* at least one key may begin with this one; size and time are 0 */
@@ -166,6 +186,23 @@ void kb_upload_free_at(kb_upload **at);
  */
 kb_code kb_storage_abort_leftovers(kb_storage *storage, const char *prefix, size_t *ret_count,
                                    kb_error *err) KB_CHECK;
+
+/* An unfinished upload as the store sees it. */
+typedef struct kb_leftover {
+    const char *key;     /* the object that it would become, or the store's own name for the data */
+    const char *token;   /* names the upload for the driver (an upload id); "" when the key does */
+    int64_t began_ms;    /* by the store's clock; the last write where only that is known */
+    uint64_t size_bytes; /* 0 = unknown */
+} kb_leftover;
+
+/* Called per upload, in no order; anything but KB_OK ends the listing with that result. The leftover is
+ * borrowed. fn must not use the store. */
+typedef kb_code (*kb_leftover_fn)(void *ctx, const kb_leftover *leftover, kb_error *err);
+/* All unfinished uploads below a prefix (which ends with '/'); none for a store without uploads. */
+kb_code kb_storage_list_leftovers(kb_storage *storage, const char *prefix, kb_leftover_fn fn, void *ctx,
+                                  kb_error *err) KB_CHECK;
+/* Aborts one of them. KB_OK as well when it is gone already. */
+kb_code kb_storage_abort_leftover(kb_storage *storage, const kb_leftover *leftover, kb_error *err) KB_CHECK;
 
 /*
  * Whether keys that differ only in ASCII case are different keys, proven on `backup_id`, whose journal must

@@ -26,6 +26,18 @@ typedef struct kb_storage_driver {
     kb_code (*abort_leftovers)(void *state, const char *prefix, size_t *ret_count, kb_error *err);
     /* NULL: whatever can be seen is durable. */
     kb_code (*confirm)(void *state, const char *key, kb_error *err);
+    /*
+     * NULL: one remove after the other, refused access counting as held. To be given where one request
+     * removes many, or where a removal may only hide (KB_REMOVE_HIDDEN). The outcomes are UNTRIED at the
+     * call.
+     */
+    kb_code (*remove_many)(void *state, const char *const *keys, size_t count, kb_remove_outcome *outcomes,
+                           kb_error *err);
+    /* NULL: this machine's clock. A service's is in the Date header of its replies. */
+    kb_code (*now)(void *state, int64_t *ret_now_ms, kb_error *err);
+    /* Both or none; NULL: an unfinished upload leaves nothing that one could find. */
+    kb_code (*list_leftovers)(void *state, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err);
+    kb_code (*abort_leftover)(void *state, const kb_leftover *leftover, kb_error *err);
     /* NULL: object names are case-sensitive by definition. */
     kb_code (*is_case_sensitive)(void *state, const char *backup_id, bool *ret_sensitive, kb_error *err);
 } kb_storage_driver;

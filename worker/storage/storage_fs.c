@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/encode.h"
 #include "common/base/file.h"
@@ -291,6 +292,126 @@ static kb_code fs_remove(void *state, const char *key, kb_error *err)
     return code;
 }
 
+/* Keys of one folder in a row share its sync: removals must be durable, but have no order among themselves.
+ */
+typedef struct removal {
+    fs_store *fs;
+    char *folder;         /* owned; of `dir` */
+    const char *last_key; /* removed from it and not yet synced; NULL = none */
+    int dir;
+} removal;
+
+static void removal_done(removal *r)
+{
+    kb_fd_close_at(&r->dir);
+    free(r->folder);
+}
+
+static kb_code removal_settle(removal *r, kb_error *err)
+{
+    if (r->last_key == NULL)
+        return KB_OK;
+    kb_code code = kb_fsync(r->dir, r->fs->root.path, err);
+    if (code == KB_OK)
+        kb_fs_root_trim(&r->fs->root, r->last_key);
+    r->last_key = NULL;
+    return code;
+}
+
+static kb_code removal_enter(removal *r, const char *key, const char **ret_name, kb_error *err)
+{
+    const char *slash = strrchr(key, '/');
+    KB_AUTOFREE char *folder = kb_strndup(key, slash != NULL ? (size_t)(slash - key) : 0);
+    *ret_name = slash != NULL ? slash + 1 : key;
+    if (r->dir >= 0 && strcmp(folder, r->folder) == 0)
+        return KB_OK;
+    kb_code code = removal_settle(r, err);
+    if (code != KB_OK)
+        return code;
+    kb_fd_close_at(&r->dir);
+    int dir = kb_fs_root_open_parent(&r->fs->root, key, ret_name);
+    if (dir < 0)
+        return fail_at(r->fs, key, -dir, "remove", err);
+    r->dir = dir;
+    free(r->folder);
+    r->folder = KB_TAKE(folder);
+    return KB_OK;
+}
+
+static kb_code remove_next(removal *r, const char *key, kb_error *err)
+{
+    const char *name = NULL;
+    struct stat st;
+    kb_code code = removal_enter(r, key, &name, err);
+    if (code == KB_OK)
+        code = stat_regular(r->fs, r->dir, name, key, &st, err);
+    if (code != KB_OK)
+        return code;
+    if (unlinkat(r->dir, name, 0) != 0)
+        return fail_at(r->fs, key, errno, "remove", err);
+    r->last_key = key;
+    return KB_OK;
+}
+
+static kb_code fs_remove_many(void *state, const char *const *keys, size_t count, kb_remove_outcome *outcomes,
+                              kb_error *err)
+{
+    kb_code code = check_writable(state, err);
+    if (code != KB_OK)
+        return code;
+    KB_CLEANUP(removal_done) removal r = {.fs = state, .dir = -1};
+    for (size_t i = 0; i < count; i++) {
+        KB_AUTO_ERROR(refused);
+        code = remove_next(&r, keys[i], &refused);
+        if (code == KB_OK) {
+            outcomes[i] = KB_REMOVE_GONE;
+        } else if (code == KB_ERR_NOT_FOUND) {
+            outcomes[i] = KB_REMOVE_ABSENT;
+        } else if (code == KB_STORAGE_ACCESS_DENIED) {
+            outcomes[i] = KB_REMOVE_HELD;
+        } else {
+            kb_error_move(err, &refused);
+            return code;
+        }
+    }
+    return removal_settle(&r, err);
+}
+
+static kb_code fs_now(void *state, int64_t *ret_now_ms, kb_error *err)
+{
+    fs_store *fs = state;
+    if (fs->mode != KB_FS_READ)
+        return kb_fs_now(&fs->root, ret_now_ms, err);
+    *ret_now_ms = kb_clock_wall_ms();
+    return KB_OK;
+}
+
+static kb_code fs_list_leftovers(void *state, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err)
+{
+    fs_store *fs = state;
+    return kb_fs_leftovers(&fs->root, prefix, fn, ctx, err);
+}
+
+static kb_code fs_abort_leftover(void *state, const kb_leftover *leftover, kb_error *err)
+{
+    fs_store *fs = state;
+    const char *name = NULL;
+    kb_code code = check_writable(fs, err);
+    if (code != KB_OK)
+        return code;
+    KB_AUTO_FD int dir = kb_fs_root_open_parent(&fs->root, leftover->key, &name);
+    if (dir == -ENOENT)
+        return KB_OK;
+    if (dir < 0)
+        return fail_at(fs, leftover->key, -dir, "remove", err);
+    if (!kb_fs_is_temp_name(name))
+        return kb_fail(err, KB_ERR_INTERNAL, "'%s' is no unfinished upload", leftover->key);
+    if (unlinkat(dir, name, 0) != 0 && errno != ENOENT)
+        return fail_at(fs, leftover->key, errno, "remove", err);
+    kb_fs_root_trim(&fs->root, leftover->key);
+    return KB_OK;
+}
+
 static kb_code fs_abort_leftovers(void *state, const char *prefix, size_t *ret_count, kb_error *err)
 {
     fs_store *fs = state;
@@ -367,6 +488,10 @@ static const kb_storage_driver driver = {
     .upload_free = fs_upload_free,
     .abort_leftovers = fs_abort_leftovers,
     .confirm = fs_confirm,
+    .remove_many = fs_remove_many,
+    .now = fs_now,
+    .list_leftovers = fs_list_leftovers,
+    .abort_leftover = fs_abort_leftover,
     .is_case_sensitive = fs_is_case_sensitive,
 };
 

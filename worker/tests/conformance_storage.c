@@ -202,6 +202,62 @@ static void remove_makes_the_key_free_again(void **state)
     assert_holds(*state, "rm/a/b", "3", 1);
 }
 
+static void remove_many_tells_what_became_of_each(void **state)
+{
+    KB_AUTO_ERROR(err);
+    static const char *const keys[] = {"rmmany/a/1",    "rmmany/a/2",    "rmmany/b/1",
+                                       "rmmany/a/none", "rmmany/none/1", "rmmany/a/3"};
+    kb_remove_outcome outcomes[KB_ARRAY_LEN(keys)];
+    put(*state, "rmmany/a/1", "1");
+    put(*state, "rmmany/a/2", "2");
+    put(*state, "rmmany/a/3", "3");
+    put(*state, "rmmany/b/1", "4");
+    put(*state, "rmmany/b/2", "stays");
+    assert_int_equal(kb_storage_remove_many(*state, keys, KB_ARRAY_LEN(keys), outcomes, &err), KB_OK);
+    for (size_t i = 0; i < KB_ARRAY_LEN(keys); i++) {
+        bool was_there = i < 3 || i == 5;
+        if (was_there)
+            assert_true(outcomes[i] == KB_REMOVE_GONE || outcomes[i] == KB_REMOVE_HIDDEN);
+        else /* a service that answers the same for a missing object cannot tell */
+            assert_true(outcomes[i] != KB_REMOVE_UNTRIED && outcomes[i] != KB_REMOVE_HELD);
+        assert_absent(*state, keys[i]);
+    }
+    assert_lists(*state, "rmmany/", false, "rmmany/b/2 ");
+    assert_int_equal(kb_storage_remove_many(*state, keys, 0, outcomes, &err), KB_OK);
+}
+
+static void remove_many_of_more_than_a_request_holds_removes_all(void **state)
+{
+    enum { COUNT = 1100 };
+    KB_AUTO_ERROR(err);
+    char *keys[COUNT];
+    kb_remove_outcome outcomes[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        keys[i] = kb_asprintf("crowd/%04zu <&>\"", i);
+        put(*state, keys[i], "");
+    }
+    assert_int_equal(kb_storage_remove_many(*state, (const char *const *)keys, COUNT, outcomes, &err), KB_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_true(outcomes[i] == KB_REMOVE_GONE || outcomes[i] == KB_REMOVE_HIDDEN);
+        free(keys[i]);
+    }
+    assert_lists(*state, "crowd/", false, "");
+}
+
+static void now_is_the_clock_of_the_objects(void **state)
+{
+    KB_AUTO_ERROR(err);
+    int64_t before_ms = 0;
+    int64_t after_ms = 0;
+    kb_object_info info;
+    assert_int_equal(kb_storage_now(*state, &before_ms, &err), KB_OK);
+    put(*state, "clock/a", "1");
+    assert_int_equal(kb_storage_now(*state, &after_ms, &err), KB_OK);
+    assert_int_equal(kb_storage_head(*state, "clock/a", &info, &err), KB_OK);
+    /* Services tell whole seconds, and the reply's date is of another moment. */
+    assert_in_range(info.mtime_ms, before_ms - 3000, after_ms + 3000);
+}
+
 static void confirm_of_an_object_succeeds(void **state)
 {
     KB_AUTO_ERROR(err);
@@ -378,7 +434,7 @@ static void puts_into_new_folders_all_succeed(void **state)
 
 #define MANY 2500
 
-/* Collects pages of `max` keys below "many/" and checks order and number. */
+/* Collects pages of `max` keys below "rmmany/" and checks order and number. */
 static void assert_pages(kb_storage *s, size_t max, size_t expected, const char *prefix)
 {
     KB_AUTOFREE char *after = NULL;
@@ -409,14 +465,14 @@ static void assert_pages(kb_storage *s, size_t max, size_t expected, const char 
 static void list_page_of_many_keys_is_complete_and_sorted(void **state)
 {
     for (int i = 0; i < MANY; i++) {
-        KB_AUTOFREE char *key = kb_asprintf("many/%d/k%d", i % 7, i);
+        KB_AUTOFREE char *key = kb_asprintf("rmmany/%d/k%d", i % 7, i);
         put(*state, key, key);
     }
-    assert_pages(*state, 1000, MANY, "many/");
-    assert_pages(*state, 999, MANY, "many/");
-    assert_pages(*state, 37, MANY, "many/");
-    assert_pages(*state, 1, 357, "many/6/");
-    assert_pages(*state, 2, 158, "many/0/k1");
+    assert_pages(*state, 1000, MANY, "rmmany/");
+    assert_pages(*state, 999, MANY, "rmmany/");
+    assert_pages(*state, 37, MANY, "rmmany/");
+    assert_pages(*state, 1, 357, "rmmany/6/");
+    assert_pages(*state, 2, 158, "rmmany/0/k1");
 }
 
 static void list_treats_prefixes_as_text(void **state)
@@ -637,6 +693,57 @@ static void abort_leftovers_stops_the_uploads_of_others(void **state)
     assert_int_equal(count, 0);
 }
 
+static kb_code count_leftover(void *ctx, const kb_leftover *leftover, kb_error *err)
+{
+    (void)err;
+    (void)leftover;
+    ++*(size_t *)ctx;
+    return KB_OK;
+}
+
+typedef struct kept_leftover {
+    char *key;
+    char *token;
+    int64_t began_ms;
+} kept_leftover;
+
+static kb_code keep_leftover(void *ctx, const kb_leftover *leftover, kb_error *err)
+{
+    (void)err;
+    kept_leftover *kept = ctx;
+    assert_null(kept->key);
+    *kept = (kept_leftover){kb_strdup(leftover->key), kb_strdup(leftover->token), leftover->began_ms};
+    return KB_OK;
+}
+
+static void leftovers_are_told_and_aborted_one_by_one(void **state)
+{
+    kb_storage *s = *state;
+    KB_AUTO_ERROR(err);
+    size_t count = 0;
+    assert_int_equal(kb_storage_list_leftovers(s, "rest/B/", count_leftover, &count, &err), KB_OK);
+    assert_int_equal(count, 0);
+    if (kb_storage_caps_view(s)->whole_objects)
+        skip();
+    size_t len = 2 * kb_storage_caps_view(s)->part_bytes + 100;
+    KB_AUTOFREE uint8_t *data = pattern(len);
+    KB_CLEANUP(kb_upload_free_at) kb_upload *upload = NULL;
+    assert_int_equal(kb_upload_begin(s, "rest/B/topics/t/partition=0/a", ATTEMPT, &upload, &err), KB_OK);
+    assert_int_equal(kb_upload_append(upload, data, len, &err), KB_OK);
+    kept_leftover kept = {0};
+    assert_int_equal(kb_storage_list_leftovers(s, "rest/B/", keep_leftover, &kept, &err), KB_OK);
+    assert_non_null(kept.key);
+    assert_in_range(kept.began_ms, (time(NULL) - 3600) * 1000, (time(NULL) + 3600) * 1000);
+    kb_leftover leftover = {.key = kept.key, .token = kept.token};
+    assert_int_equal(kb_storage_abort_leftover(s, &leftover, &err), KB_OK);
+    assert_int_equal(kb_storage_abort_leftover(s, &leftover, &err), KB_OK);
+    assert_int_equal(kb_storage_list_leftovers(s, "rest/", count_leftover, &count, &err), KB_OK);
+    assert_int_equal(count, 0);
+    assert_int_equal(kb_upload_complete(upload, data, &err), KB_FENCED);
+    free(kept.key);
+    free(kept.token);
+}
+
 int kb_conformance_storage(const char *name, int (*setup)(void **state), int (*teardown)(void **state))
 {
     const struct CMUnitTest tests[] = {
@@ -648,6 +755,9 @@ int kb_conformance_storage(const char *name, int (*setup)(void **state), int (*t
         cmocka_unit_test(get_range_is_exact_or_refused),
         cmocka_unit_test(head_tells_size_and_time),
         cmocka_unit_test(remove_makes_the_key_free_again),
+        cmocka_unit_test(remove_many_tells_what_became_of_each),
+        cmocka_unit_test(remove_many_of_more_than_a_request_holds_removes_all),
+        cmocka_unit_test(now_is_the_clock_of_the_objects),
         cmocka_unit_test(confirm_of_an_object_succeeds),
         cmocka_unit_test(illegal_keys_are_refused),
         cmocka_unit_test(put_once_tells_created_identical_and_other),
@@ -667,6 +777,7 @@ int kb_conformance_storage(const char *name, int (*setup)(void **state), int (*t
         cmocka_unit_test(upload_freed_before_its_end_leaves_nothing),
         cmocka_unit_test(upload_begin_with_a_bad_attempt_is_refused),
         cmocka_unit_test(abort_leftovers_stops_the_uploads_of_others),
+        cmocka_unit_test(leftovers_are_told_and_aborted_one_by_one),
     };
     return cmocka_run_group_tests_name(name, tests, setup, teardown);
 }
