@@ -18,23 +18,24 @@ HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. $(WARNINGS) $(HARDENING) -pthread -MMD -MP $(PACKAGE_CFLAGS) \
   $(EXTRA_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(EXTRA_LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(EXTRA_LDFLAGS)
 PACKAGES := rdkafka libcurl jansson libzstd libcrypto libssl yaml-0.1 liblz4 zlib expat libmicrohttpd
 
 sources = $(filter-out $(1)/tests/% $(1)/fuzz/% $(1)/bench/% $(1)/testing/%,$(wildcard $(1)/*/*.c))
 COMMON_SRC := $(call sources,common)
+OPERATOR_SRC := $(call sources,operator)
 WORKER_SRC := $(call sources,worker)
 TESTING_SRC := $(wildcard common/testing/*.c)
-TEST_SRC := $(wildcard common/tests/test_*.c worker/tests/test_*.c)
-FUZZ_SRC := $(wildcard common/fuzz/fuzz_*.c worker/fuzz/fuzz_*.c)
+TEST_SRC := $(wildcard common/tests/test_*.c operator/tests/test_*.c worker/tests/test_*.c)
+FUZZ_SRC := $(wildcard common/fuzz/fuzz_*.c operator/fuzz/fuzz_*.c worker/fuzz/fuzz_*.c)
 BENCH_SRC := $(wildcard worker/bench/*.c)
-MAIN_SRC := $(wildcard worker/main.c)
+MAIN_SRC := $(wildcard operator/main.c worker/main.c)
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 program = $(patsubst %.c,$(BUILD)/%,$(1))
 
 # ---- targets for people ----
 .PHONY: all help demo test unit integration lint format fuzz bench asan tsan coverage images e2e clean FORCE
-all: $(BUILD)/kafka-backup-worker ## the release build: build/kafka-backup-worker
+all: $(MAIN_SRC:%/main.c=$(BUILD)/kafka-backup-%) ## the release build: build/kafka-backup-worker, build/kafka-backup-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -94,7 +95,7 @@ tsan: ## unit tests and pipelines (integration tests marked tsan) under ThreadSa
 	  EXTRA_CFLAGS=-fsanitize=thread EXTRA_LDFLAGS=-fsanitize=thread ARGS='-m tsan $(ARGS)' integration
 
 coverage: ## lines covered by unit and integration tests, file by file
-	@rm -rf $(BUILD)/coverage/test/{common,worker}
+	@rm -rf $(BUILD)/coverage/test/{common,operator,worker}
 	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING=-fPIE CFLAGS='-O0 -g' EXTRA_CFLAGS=--coverage \
 	  EXTRA_LDFLAGS=--coverage unit
 	@+$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING=-fPIE CFLAGS='-O0 -g' EXTRA_CFLAGS=--coverage \
@@ -145,33 +146,43 @@ $(BUILD)/%.tidy: $(BUILD)/%.o .clang-tidy
 	$(Q)clang-tidy --quiet $*.c -- -Xclang -analyzer-config -Xclang ipa=none $(filter-out -MMD -MP,$(ALL_CFLAGS)) 2>$@.err || { cat $@.err; exit 1; }
 	@touch $@
 
-ALL_SRC := $(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC)
-.PHONY: worker objects tidy test-programs fuzz-programs bench-programs
+ALL_SRC := $(COMMON_SRC) $(OPERATOR_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC)
+.PHONY: operator worker objects tidy test-programs fuzz-programs bench-programs
+operator: $(BUILD)/kafka-backup-operator
 worker: $(BUILD)/kafka-backup-worker
 objects: $(call object,$(ALL_SRC))
-tidy: $(patsubst %.c,$(BUILD)/%.tidy,$(COMMON_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC))
+tidy: $(patsubst %.c,$(BUILD)/%.tidy,$(COMMON_SRC) $(OPERATOR_SRC) $(WORKER_SRC) $(MAIN_SRC) $(TESTING_SRC))
 test-programs: $(call program,$(TEST_SRC))
 fuzz-programs: $(call program,$(FUZZ_SRC))
 bench-programs: $(call program,$(BENCH_SRC))
 
 LIB_COMMON := $(BUILD)/libkbcommon.a
+LIB_OPERATOR := $(BUILD)/libkboperator.a
 LIB_WORKER := $(BUILD)/libkbworker.a
 TESTING := $(call object,$(TESTING_SRC))
-# Suites that several tests of the worker share.
+# What several tests of one part share.
+OPERATOR_TESTING := $(call object,$(filter-out operator/tests/test_%,$(wildcard operator/tests/*.c)))
 WORKER_TESTING := $(call object,$(filter-out worker/tests/test_%,$(wildcard worker/tests/*.c)))
 $(LIB_COMMON): $(call object,$(COMMON_SRC))
+$(LIB_OPERATOR): $(call object,$(OPERATOR_SRC))
 $(LIB_WORKER): $(call object,$(WORKER_SRC))
-$(LIB_COMMON) $(LIB_WORKER):
+$(LIB_COMMON) $(LIB_OPERATOR) $(LIB_WORKER):
 	@rm -f $@ && ar rcs $@ $^
 
 LINK = $(if $(V),,@echo "LINK $@" &&) $(CC) $(ALL_LDFLAGS) $^ $(1) $(PACKAGE_LIBS) -o $@
+$(BUILD)/kafka-backup-operator: $(BUILD)/operator/main.o $(LIB_OPERATOR) $(LIB_COMMON)
+	$(call LINK)
 $(BUILD)/kafka-backup-worker: $(BUILD)/worker/main.o $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK)
 $(BUILD)/common/tests/test_%: $(BUILD)/common/tests/test_%.o $(TESTING) $(LIB_COMMON)
 	$(call LINK,-lcmocka)
+$(BUILD)/operator/tests/test_%: $(BUILD)/operator/tests/test_%.o $(OPERATOR_TESTING) $(TESTING) $(LIB_OPERATOR) $(LIB_COMMON)
+	$(call LINK,-lcmocka)
 $(BUILD)/worker/tests/test_%: $(BUILD)/worker/tests/test_%.o $(WORKER_TESTING) $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK,-lcmocka)
 $(BUILD)/common/fuzz/fuzz_%: $(BUILD)/common/fuzz/fuzz_%.o $(TESTING) $(LIB_COMMON)
+	$(call LINK,-fsanitize=fuzzer)
+$(BUILD)/operator/fuzz/fuzz_%: $(BUILD)/operator/fuzz/fuzz_%.o $(TESTING) $(LIB_OPERATOR) $(LIB_COMMON)
 	$(call LINK,-fsanitize=fuzzer)
 $(BUILD)/worker/fuzz/fuzz_%: $(BUILD)/worker/fuzz/fuzz_%.o $(TESTING) $(LIB_WORKER) $(LIB_COMMON)
 	$(call LINK,-fsanitize=fuzzer)
