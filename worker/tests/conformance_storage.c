@@ -434,7 +434,7 @@ static void puts_into_new_folders_all_succeed(void **state)
 
 #define MANY 2500
 
-/* Collects pages of `max` keys below "rmmany/" and checks order and number. */
+/* Collects pages of `max` keys below "many/" and checks order and number. */
 static void assert_pages(kb_storage *s, size_t max, size_t expected, const char *prefix)
 {
     KB_AUTOFREE char *after = NULL;
@@ -465,14 +465,14 @@ static void assert_pages(kb_storage *s, size_t max, size_t expected, const char 
 static void list_page_of_many_keys_is_complete_and_sorted(void **state)
 {
     for (int i = 0; i < MANY; i++) {
-        KB_AUTOFREE char *key = kb_asprintf("rmmany/%d/k%d", i % 7, i);
+        KB_AUTOFREE char *key = kb_asprintf("many/%d/k%d", i % 7, i);
         put(*state, key, key);
     }
-    assert_pages(*state, 1000, MANY, "rmmany/");
-    assert_pages(*state, 999, MANY, "rmmany/");
-    assert_pages(*state, 37, MANY, "rmmany/");
-    assert_pages(*state, 1, 357, "rmmany/6/");
-    assert_pages(*state, 2, 158, "rmmany/0/k1");
+    assert_pages(*state, 1000, MANY, "many/");
+    assert_pages(*state, 999, MANY, "many/");
+    assert_pages(*state, 37, MANY, "many/");
+    assert_pages(*state, 1, 357, "many/6/");
+    assert_pages(*state, 2, 158, "many/0/k1");
 }
 
 static void list_treats_prefixes_as_text(void **state)
