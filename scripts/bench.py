@@ -2,12 +2,15 @@
 
 All numbers come from one run on one machine with the broker on the same cores (the first two, if there are more).
 Programs are measured by wait4: user and system time of the worker process alone, and its peak memory. The parts are
-bench_parts.c; a ratio is the whole divided by their sum. Each number is the least of KB_BENCH_ROUNDS rounds.
+bench_parts.c; a ratio is the whole divided by their sum. A shared machine is up to twice as fast in one minute as in
+the next, so a ratio compares only what was measured in the same round, the parts before and after the whole; the table
+gives the median of KB_BENCH_ROUNDS rounds for every number and every ratio.
 """
 import json
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,7 @@ from worker import BINARY, backup_config, restore_config
 BUILD = pathlib.Path(sys.argv[1])
 PARTS = BUILD / "worker/bench/bench_parts"
 MIB = int(os.environ.get("KB_BENCH_MIB") or 1024)
-ROUNDS = int(os.environ.get("KB_BENCH_ROUNDS") or 2)
+ROUNDS = int(os.environ.get("KB_BENCH_ROUNDS") or 3)
 COMMANDS = (os.environ.get("KB_BENCH_COMMANDS") or "backup restore").split()
 RESULTS = pathlib.Path("worker/bench/RESULTS.txt")
 CPU_BAR, WALL_BAR, RSS_BAR_MIB, TIGHT_MIB = 1.25, 1.3, 256, 128
@@ -74,13 +77,9 @@ def worker(directory, command, config):
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def least(old, new):
-    """The lesser of two measurements, number by number."""
-    if old is None:
-        return new
-    if isinstance(new, Run):
-        return Run(*map(min, old, new[:2]), max(old.rss_mib, new.rss_mib))
-    return {k: min(v, old[k]) for k, v in new.items()}
+def middle(values, pick):
+    """The median of one number over the rounds."""
+    return statistics.median(pick(value) for value in values)
 
 
 class Bench:
@@ -90,11 +89,8 @@ class Bench:
         self.case, self.cluster, self.client, self.dir = case, cluster, client, directory
         self.areas = directory / "areas"
         self.storage = directory / "backups"
-        self.found = {}
+        self.rounds = []  # {name: what was measured}, the computed parts as two: before and after
         self.stored_bytes = self.records = self.bytes = 0
-
-    def keep(self, name, value):
-        self.found[name] = least(self.found.get(name), value)
 
     def fill(self):
         mib = MIB if not self.case.memory_mib else max(MIB // 4, 1)
@@ -112,14 +108,16 @@ class Bench:
         shutil.rmtree(self.storage, ignore_errors=True)
         self.storage.mkdir()
         config = backup_config(self.cluster, self.storage, "bench", [TOPIC], **self.limits())
-        self.keep("backup", worker(self.dir, "backup", config))
+        run = worker(self.dir, "backup", config)
         self.stored_bytes = sum(f.stat().st_size for f in self.storage.rglob("*") if f.is_file())
+        return run
 
     def restore(self):
         config = restore_config(self.cluster, self.storage, "bench", [TOPIC], **self.limits())
         config["restore"].update(topic_mapping={TOPIC: "restored"})
-        self.keep("restore", worker(self.dir, "restore", config))
+        run = worker(self.dir, "restore", config)
         self.client.delete_topic("restored")
+        return run
 
     def written(self, mode):
         """A part that writes into a new topic."""
@@ -128,28 +126,36 @@ class Bench:
         self.client.delete_topic("written")
         return result
 
-    def measure_parts(self):
+    def measure(self):
+        """One round: the whole between its parts."""
         bootstrap, partitions = self.cluster.bootstrap, self.case.partitions
-        self.keep("consume", parts("consume", bootstrap, TOPIC, partitions))
-        self.keep("compute", parts("compute", self.areas))
-        self.keep("backup_parts", parts("backup", bootstrap, TOPIC, partitions, self.areas))
-        self.keep("produce", self.written("produce"))
-        self.keep("restore_parts", self.written("restore"))
+        found = {}
+        if not self.case.memory_mib:
+            found["compute"] = [parts("compute", self.areas)]
+            found["consume"] = parts("consume", bootstrap, TOPIC, partitions)
+        found["backup"] = self.backup()
+        if not self.case.memory_mib:
+            found["backup_parts"] = parts("backup", bootstrap, TOPIC, partitions, self.areas)
+            found["compute"].append(parts("compute", self.areas))
+        if "restore" not in COMMANDS:
+            return found
+        if not self.case.memory_mib:
+            found["produce"] = self.written("produce")
+        found["restore"] = self.restore()
+        if not self.case.memory_mib:
+            found["restore_parts"] = self.written("restore")
+            found["compute"].append(parts("compute", self.areas))
+        return found
 
     def run(self):
         note(f"{self.case.name}: filling the topic")
         self.fill()
-        with_parts = not self.case.memory_mib
         read = parts("areas", self.cluster.bootstrap, TOPIC, self.case.partitions, self.areas)
         assert read["records"] == self.records, f"{read} records, {self.records} were written"
         self.bytes = read["bytes"]
         for number in range(ROUNDS):
             note(f"{self.case.name}: round {number + 1} of {ROUNDS}")
-            if with_parts:
-                self.measure_parts()
-            self.backup()
-            if "restore" in COMMANDS:
-                self.restore()
+            self.rounds.append(self.measure())
         self.client.delete_topic(TOPIC)
         shutil.rmtree(self.dir)
         return self
@@ -159,49 +165,65 @@ class Bench:
     def per_gib(self, cpu):
         return cpu * 2**30 / self.bytes
 
-    def backup_parts(self):
-        c = self.found["compute"]
-        return {"consumer": self.found["consume"]["cpu"], "zstd -3": c["zstd"], "decompression": c["unzstd"],
-                "SHA-256": c["sha_records"] + c["sha_object"]}
+    @staticmethod
+    def backup_costs(found):
+        c = [{**c, "sha": c["sha_records"] + c["sha_object"]} for c in found["compute"][:2]]
+        return {"consumer": found["consume"]["cpu"], **around(c, {"zstd -3": "zstd", "decompression": "unzstd",
+                                                                  "SHA-256": "sha"})}
 
-    def restore_parts(self):
-        c = self.found["compute"]
-        return {"producer": self.found["produce"]["cpu"], "decompression": c["unzstd"],
-                "SHA-256, CRC": c["sha_object"] + c["sha_records"] + c["crc"]}
+    @staticmethod
+    def restore_costs(found):
+        c = [{**c, "sha": c["sha_records"] + c["sha_object"] + c["crc"]} for c in found["compute"][-2:]]
+        return {"producer": found["produce"]["cpu"], **around(c, {"decompression": "unzstd", "SHA-256, CRC": "sha"})}
 
     def whole(self, name):
-        run = self.found[name]
-        return (f"  {name:8} {self.bytes / run.wall / 1e6:8.0f} MB/s {self.per_gib(run.cpu):7.2f} CPU s/GiB "
-                f"{run.wall:7.2f} s {run.rss_mib:6.0f} MiB peak {self.stored_bytes / 2**20:8.0f} MiB stored")
+        runs = [found[name] for found in self.rounds]
+        wall, cpu = middle(runs, lambda run: run.wall), middle(runs, lambda run: run.cpu)
+        return (f"  {name:8} {self.bytes / wall / 1e6:8.0f} MB/s {self.per_gib(cpu):7.2f} CPU s/GiB "
+                f"{wall:7.2f} s {self.peak(name):6.0f} MiB peak {self.stored_bytes / 2**20:8.0f} MiB stored")
+
+    def peak(self, name):
+        return max(found[name].rss_mib for found in self.rounds)
 
     def lines_of(self, name, costs):
-        run, together = self.found[name], self.found[f"{name}_parts"]
-        total = sum(costs.values())
         yield self.whole(name)
-        yield "    parts  " + " + ".join(f"{part} {self.per_gib(cpu):.2f}" for part, cpu in costs.items()) + \
-            f" = {self.per_gib(total):.2f} CPU s/GiB; together {together['wall']:.2f} s"
-        yield verdict("CPU, whole / sum of parts", run.cpu / total, CPU_BAR)
-        bar = WALL_BAR if name == "backup" else None
-        yield verdict("wall, whole / parts together", run.wall / together["wall"], bar)
-        yield verdict("peak memory, MiB", run.rss_mib, RSS_BAR_MIB)
+        shown = {part: middle(self.rounds, lambda found, part=part: costs(found)[part])
+                 for part in costs(self.rounds[0])}
+        together = middle(self.rounds, lambda found: found[f"{name}_parts"]["wall"])
+        yield "    parts  " + " + ".join(f"{part} {self.per_gib(cpu):.2f}" for part, cpu in shown.items()) + \
+            f" = {self.per_gib(sum(shown.values())):.2f} CPU s/GiB; together {together:.2f} s"
+        yield verdict("CPU, whole / sum of parts",
+                      [found[name].cpu / sum(costs(found).values()) for found in self.rounds], CPU_BAR)
+        yield verdict("wall, whole / parts together",
+                      [found[name].wall / found[f"{name}_parts"]["wall"] for found in self.rounds],
+                      WALL_BAR if name == "backup" else None)
+        yield verdict("peak memory, MiB", [self.peak(name)], RSS_BAR_MIB)
 
     def table(self):
         case = self.case
         yield ""
         yield (f"{case.name}: {self.records} records of {case.size} bytes, {case.kind}, {case.partitions} partitions"
                + (f", limits.memory_bytes {case.memory_mib} MiB" if case.memory_mib else ""))
-        for name, costs in (("backup", self.backup_parts), ("restore", self.restore_parts)):
-            if name not in self.found:
+        for name, costs in (("backup", self.backup_costs), ("restore", self.restore_costs)):
+            if name not in self.rounds[0]:
                 continue
             if not case.memory_mib:
-                yield from self.lines_of(name, costs())
+                yield from self.lines_of(name, costs)
             else:
                 yield self.whole(name)
-                yield verdict("peak memory, MiB", self.found[name].rss_mib, case.memory_mib)
+                yield verdict("peak memory, MiB", [self.peak(name)], case.memory_mib)
 
 
-def verdict(what, value, bar):
+def around(measured, names):
+    """The computed parts beside a run: the mean of before and after."""
+    return {shown: statistics.mean(c[name] for c in measured) for shown, name in names.items()}
+
+
+def verdict(what, values, bar):
+    value = statistics.median(values)
     text = f"    {what:32} {value:8.2f}"
+    if len(values) > 1:
+        text += f"  ({min(values):.2f} to {max(values):.2f})"
     return text if bar is None else f"{text}  (bar {bar}) {'ok' if value <= bar else 'MISSED'}"
 
 
@@ -215,7 +237,7 @@ def head():
     day = time.strftime("%Y-%m-%d")
     yield f"kafka-backup-worker: {MIB} MiB of keys and values in each case, commit {commit}, {day}"
     yield (f"{len(os.sched_getaffinity(0))} cores of {model}, shared with Kafka {kafka}; {out(BINARY, '--version')}; "
-           f"least of {ROUNDS} rounds; load before {os.getloadavg()[0]:.1f}")
+           f"median of {ROUNDS} rounds; load before {os.getloadavg()[0]:.1f}")
 
 
 def main():
