@@ -35,7 +35,7 @@ typedef struct kb_http_retry_options {
     unsigned max_tries;  /* 10 */
     int64_t max_ms;      /* 300000 */
     int64_t base_ms;     /* 200 */
-    int64_t cap_ms;      /* 20000; also of Retry-After */
+    int64_t cap_ms;      /* 20000; Retry-After may be longer */
     kb_code unreachable; /* code of a transient failure that stayed (KB_TEMPORARY_FAILURE) */
     void (*on_event)(void *ctx, kb_http_event event);
     void *event_ctx;

@@ -74,6 +74,6 @@ kb_cred_provider *kb_cred_cache_new(kb_cred_provider *owned_inner, const kb_cloc
  * The server refused `used` as expired or unknown: the next kb_cred_get of this cache fetches, unless another
  * thread has replaced it already. Other providers ignore it.
  */
-void kb_cred_refused(kb_cred_provider *cache, const kb_cred *used);
+void kb_cred_refused(kb_cred_provider *provider, const kb_cred *used);
 
 #endif
