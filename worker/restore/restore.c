@@ -353,7 +353,11 @@ static kb_code finish(restore_run *r, kb_code produced, kb_restore_summary *summ
     KB_AUTOFREE bool *ready = kb_calloc(r->plan->topic_count + 1, sizeof *ready);
     KB_AUTOFREE int64_t *records = kb_calloc(r->plan->topic_count + 1, sizeof *records);
     KB_AUTO_ERROR(own);
-    kb_code code = verify(r, ready, records, &own);
+    kb_code code = KB_OK;
+    if (produced == KB_OK && is_transactional(r))
+        code = kb_txn_progress_settle(&r->preflight, r->targets, &own);
+    if (code == KB_OK)
+        code = verify(r, ready, records, &own);
     if (code == KB_OK || code == KB_TARGET_DIVERGED) {
         KB_AUTO_ERROR(release);
         kb_code released = kb_restore_topics_release(&r->preflight, ready, &release);

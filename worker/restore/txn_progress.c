@@ -12,6 +12,7 @@
 #include "worker/restore/txn_delivery.h"
 
 #define KB_READ_DEADLINE_MS 120000
+#define KB_SETTLE_LOOK_MS 100
 
 /* ---- the counts ---- */
 
@@ -201,5 +202,48 @@ kb_code kb_txn_progress_check(kb_preflight *pf, const char *restore_id, kb_error
             return err->code;
         pf->is_resumed = pf->is_resumed || pf->committed[i] >= 0;
     }
+    return KB_OK;
+}
+
+/* The first target whose last record is not visible yet; target_count: none. */
+static size_t first_unsettled(const kb_preflight *pf, const kb_target_state *targets,
+                              const kb_kafka_offset_query *ends)
+{
+    size_t i = 0;
+    while (i < pf->plan->target_count &&
+           (targets[i].last_offset < 0 || ends[i].offset > targets[i].last_offset))
+        i++;
+    return i;
+}
+
+kb_code kb_txn_progress_settle(kb_preflight *pf, const kb_target_state *targets, kb_error *err)
+{
+    int64_t deadline_ms = kb_clock_boot_ms() + pf->settings->config->limits.no_progress_secs * 1000;
+    KB_AUTOFREE kb_kafka_offset_query *ends = kb_calloc(pf->plan->target_count + 1, sizeof *ends);
+    if (kb_target_view_refresh(pf->admin, pf->plan, pf->settings->stop, &pf->view, err) != KB_OK)
+        return kb_wrap(err, "verifying the restored topics");
+    for (;;) {
+        if (read_stable_ends(pf, ends, err) != KB_OK)
+            return err->code;
+        size_t i = first_unsettled(pf, targets, ends);
+        if (i == pf->plan->target_count)
+            break;
+        if (kb_clock_boot_ms() >= deadline_ms)
+            return kb_fail_retryable(err, KB_NO_PROGRESS,
+                                     "the last transaction on %s/%" PRId32 " is not visible after %" PRId64
+                                     " s: readers of committed records see it up to offset %" PRId64
+                                     ", written is %" PRId64 "; hint: another producer's open transaction on "
+                                     "that topic holds it back",
+                                     topic_name(pf, i), pf->plan->targets[i].partition,
+                                     pf->settings->config->limits.no_progress_secs, ends[i].offset,
+                                     targets[i].last_offset);
+        kb_progress_set_waiting(pf->settings->progress,
+                                "the last transaction on %s/%" PRId32 " to become visible", topic_name(pf, i),
+                                pf->plan->targets[i].partition);
+        kb_progress_touch(pf->settings->progress);
+        if (kb_stop_wait(pf->settings->stop, KB_SETTLE_LOOK_MS))
+            return kb_fail(err, KB_ERR_STOPPED, "stopped while the last transactions become visible");
+    }
+    kb_progress_set_waiting(pf->settings->progress, NULL);
     return KB_OK;
 }
