@@ -11,6 +11,7 @@
 #include "worker/backup/backup.h"
 #include "worker/backup/identity.h"
 #include "worker/catalog/layout.h"
+#include "worker/cmd/text_backup.h"
 
 #define KB_SUMMARY_MAX_BYTES 65536
 
@@ -61,14 +62,9 @@ static kb_code print_text(const kb_backup *backup, const kb_backup_totals *total
         kb_strbuf_appendf(&out, "gaps %" PRId64 " with %" PRId64 " offsets\n", totals->gaps,
                           totals->gap_offsets);
     for (size_t i = 0; i < backup->finding_count; i++) {
-        const kb_finding_entry *finding = &backup->findings[i];
-        kb_strbuf_appendf(&out, "finding %s", finding->reason);
-        if (finding->topic != NULL)
-            kb_strbuf_appendf(&out, " %s", finding->topic);
-        if (finding->partition >= 0)
-            kb_strbuf_appendf(&out, "/%" PRId32, finding->partition);
-        kb_strbuf_appendf(&out, "%s%s\n", finding->detail != NULL ? ": " : "",
-                          finding->detail != NULL ? finding->detail : "");
+        kb_strbuf_appends(&out, "finding ");
+        kb_text_finding(&out, &backup->findings[i]);
+        kb_strbuf_appends(&out, "\n");
     }
     if (kb_strbuf_check(&out, "the summary", err) != KB_OK)
         return err->code;

@@ -306,9 +306,10 @@ static kb_run_state final_state(int exit_code, kb_code code, bool findings)
 
 static void log_end(kb_code code, const kb_error *err, int exit_code, const char *reason)
 {
+    bool interrupted = exit_code == KB_EXIT_SIGINT || exit_code == KB_EXIT_SIGTERM;
     if (code != KB_OK)
-        kb_log(KB_LOG_ERROR, "run failed", KB_STR("reason", reason), KB_INT("code", exit_code),
-               KB_ERRTEXT(err));
+        kb_log(interrupted ? KB_LOG_WARN : KB_LOG_ERROR, interrupted ? "run interrupted" : "run failed",
+               KB_STR("reason", reason), KB_INT("code", exit_code), KB_ERRTEXT(err));
     else
         kb_log(KB_LOG_INFO, "run is done", KB_STR("reason", reason[0] != '\0' ? reason : NULL),
                KB_INT("code", exit_code));
