@@ -39,7 +39,8 @@ static kb_code lay_over(json_t *all, json_t *given, kb_error *err)
 {
     const char *name;
     json_t *value;
-    json_object_foreach (given, name, value) {
+    json_object_foreach(given, name, value)
+    {
         json_t *old = json_object_get(all, name);
         if (old == NULL || json_is_null(value))
             continue;
@@ -97,8 +98,7 @@ static kb_code check_image(const json_t *image, char **ret_image, kb_error *err)
     const char *repository = text_or_null(image, "repository");
     const char *tag = text_or_null(image, "tag");
     if (repository == NULL || tag == NULL)
-        return kb_fail(err, KB_CONFIG_INVALID,
-                       "worker settings: image.repository and image.tag must be set");
+        return kb_fail(err, KB_CONFIG_INVALID, "worker settings: image.repository and image.tag must be set");
     if (strcmp(tag, "latest") == 0)
         return kb_fail(err, KB_CONFIG_INVALID,
                        "worker settings: image.tag must not be latest; hint: name a version");

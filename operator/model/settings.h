@@ -31,9 +31,9 @@
 #define KB_WORKER_ACCOUNT "kafka-backup-worker"
 
 typedef struct kb_settings {
-    json_t *owned;     /* keeps what follows */
-    char *image;       /* repository:tag */
-    char *pull_policy; /* of the image */
+    json_t *owned;              /* keeps what follows */
+    char *image;                /* repository:tag */
+    char *pull_policy;          /* of the image */
     json_t *image_pull_secrets; /* borrowed from `owned` as are the following; never NULL */
     json_t *resources, *pod_security_context, *security_context;
     json_t *pod_annotations, *pod_labels, *node_selector, *tolerations;

@@ -9,16 +9,12 @@
 #define KB_MILLIS_MAX 253402300799999LL
 #define KB_JOB_SECONDS_MAX 2592000
 
-#define TEXT(S, key, m, def) {.name = (key), .type = KB_SPEC_TEXT, .at = offsetof(S, m), .default_text = (def)}
+#define TEXT(S, key, m, def) \
+    {.name = (key), .type = KB_SPEC_TEXT, .at = offsetof(S, m), .default_text = (def)}
 #define NEEDED(S, key, m) {.name = (key), .type = KB_SPEC_TEXT, .at = offsetof(S, m), .is_required = true}
 #define BOOL(S, key, m, def) {.name = (key), .type = KB_SPEC_BOOL, .at = offsetof(S, m), .default_i64 = (def)}
 #define I64(S, key, m, lo, hi, def) \
-    {.name = (key), \
-     .type = KB_SPEC_I64, \
-     .at = offsetof(S, m), \
-     .default_i64 = (def), \
-     .min = (lo), \
-     .max = (hi)}
+    {.name = (key), .type = KB_SPEC_I64, .at = offsetof(S, m), .default_i64 = (def), .min = (lo), .max = (hi)}
 #define OPT(S, key, m, lo, hi) \
     {.name = (key), .type = KB_SPEC_OPT_I64, .at = offsetof(S, m), .min = (lo), .max = (hi)}
 #define TIME(S, key, m) {.name = (key), .type = KB_SPEC_TIME, .at = offsetof(S, m)}
@@ -31,10 +27,12 @@
      .default_i64 = -1, \
      .is_required = true, \
      .words = (list)}
-#define TEXTS(S, key, m, def) {.name = (key), .type = KB_SPEC_TEXTS, .at = offsetof(S, m), .default_text = (def)}
+#define TEXTS(S, key, m, def) \
+    {.name = (key), .type = KB_SPEC_TEXTS, .at = offsetof(S, m), .default_text = (def)}
 #define TEXT_MAP(S, key, m) {.name = (key), .type = KB_SPEC_TEXT_MAP, .at = offsetof(S, m)}
 #define TREE(S, key, m) {.name = (key), .type = KB_SPEC_TREE, .at = offsetof(S, m)}
-#define BLOCK(S, key, m, table) {.name = (key), .type = KB_SPEC_BLOCK, .at = offsetof(S, m), .block = &(table)}
+#define BLOCK(S, key, m, table) \
+    {.name = (key), .type = KB_SPEC_BLOCK, .at = offsetof(S, m), .block = &(table)}
 #define NEEDED_BLOCK(S, key, m, table) \
     {.name = (key), .type = KB_SPEC_BLOCK, .at = offsetof(S, m), .is_required = true, .block = &(table)}
 #define TABLE(name, rows) static const kb_spec_table name = {rows, KB_ARRAY_LEN(rows)}
@@ -44,7 +42,7 @@ static const char *const storage_types[] = {"s3", "azure", "gcs", "pvc", "config
 static const char *const signatures[] = {"v4", "v2", NULL};
 static const char *const modes[] = {"incremental", "full", NULL};
 static const char *const compressions[] = {"zstd", "lz4", "none", NULL};
-static const char *const strategies[] = {"earliest", "latest",      "timestamp", "offset",
+static const char *const strategies[] = {"earliest",    "latest",      "timestamp", "offset",
                                          "headerBased", "fromMapping", NULL};
 static const char *const deliveries[] = {"idempotent", "transactional", NULL};
 static const char *const policies[] = {"absentOrEmpty", "absent", "append", NULL};
@@ -74,7 +72,6 @@ static const kb_spec_field kafka_fields[] = {
     WORD(kb_spec_kafka, "securityProtocol", security_protocol, protocols, KB_SPEC_PLAINTEXT),
     BLOCK(kb_spec_kafka, "tlsSecret", tls, tls_table),
     BLOCK(kb_spec_kafka, "saslSecret", sasl, sasl_table),
-    TREE(kb_spec_kafka, "caSecret", ca_secret),
 };
 TABLE(kafka_table, kafka_fields);
 
@@ -92,9 +89,6 @@ static const kb_spec_field s3_fields[] = {
     TEXT(kb_spec_s3, "endpoint", endpoint, ""),
     WORD(kb_spec_s3, "signatureVersion", signature_version, signatures, 0),
     BLOCK(kb_spec_s3, "credentialsSecret", credentials, s3_secret_table),
-    TREE(kb_spec_s3, "credentialsSecret", raw_credentials),
-    TREE(kb_spec_s3, "pathStyle", path_style),
-    TREE(kb_spec_s3, "allowHttp", allow_http),
 };
 TABLE(s3_table, s3_fields);
 
@@ -144,7 +138,6 @@ static const kb_spec_field gcs_fields[] = {
     NEEDED(kb_spec_gcs, "bucket", bucket),
     TEXT(kb_spec_gcs, "prefix", prefix, ""),
     BLOCK(kb_spec_gcs, "credentialsSecret", credentials, gcs_secret_table),
-    TREE(kb_spec_gcs, "credentialsSecret", raw_credentials),
 };
 TABLE(gcs_table, gcs_fields);
 
@@ -176,10 +169,10 @@ TABLE(resources_table, resources_fields);
 #define JOB_FIELDS(deadline) \
     { \
         I64(kb_spec_job, "backoffLimit", backoff_limit, 0, 20, 3), \
-            I64(kb_spec_job, "activeDeadlineSeconds", active_deadline_seconds, 60, KB_JOB_SECONDS_MAX, \
-                deadline), \
-            I64(kb_spec_job, "ttlSecondsAfterFinished", ttl_seconds_after_finished, 300, KB_JOB_SECONDS_MAX, \
-                86400), \
+        I64(kb_spec_job, "activeDeadlineSeconds", active_deadline_seconds, 60, KB_JOB_SECONDS_MAX, \
+            deadline), \
+        I64(kb_spec_job, "ttlSecondsAfterFinished", ttl_seconds_after_finished, 300, KB_JOB_SECONDS_MAX, \
+            86400), \
     }
 static const kb_spec_field long_job_fields[] = JOB_FIELDS(86400);
 TABLE(long_job_table, long_job_fields);
@@ -209,7 +202,6 @@ TABLE(logging_table, logging_fields);
 static const kb_spec_field retention_fields[] = {
     OPT(kb_spec_retention, "backups", backups, 1, 10000),
     OPT(kb_spec_retention, "maxAgeDays", max_age_days, 1, 36500),
-    TREE(kb_spec_retention, "keepLast", keep_last),
 };
 TABLE(retention_table, retention_fields);
 

@@ -41,7 +41,6 @@ typedef struct kb_spec_kafka {
     int security_protocol; /* kb_spec_protocol */
     kb_spec_tls tls;
     kb_spec_sasl sasl;
-    json_t *ca_secret; /* refused */
 } kb_spec_kafka;
 
 /* ---- 2.2 storage ---- */
@@ -66,9 +65,8 @@ typedef struct kb_spec_secret {
 typedef struct kb_spec_s3 {
     bool is_set;
     char *bucket, *region, *prefix, *endpoint;
-    int signature_version; /* 0 = v4, 1 = v2 */
+    int signature_version;      /* 0 = v4, 1 = v2 */
     kb_spec_secret credentials; /* access key, secret key */
-    json_t *path_style, *allow_http, *raw_credentials; /* refused names */
 } kb_spec_s3;
 
 typedef struct kb_spec_azure {
@@ -85,7 +83,6 @@ typedef struct kb_spec_gcs {
     bool is_set;
     char *bucket, *prefix;
     kb_spec_secret credentials; /* JSON */
-    json_t *raw_credentials;
 } kb_spec_gcs;
 
 typedef struct kb_spec_pvc {
@@ -144,7 +141,6 @@ typedef struct kb_spec_run {
 typedef struct kb_spec_retention {
     bool is_set;
     kb_opt_i64 backups, max_age_days;
-    json_t *keep_last; /* refused */
 } kb_spec_retention;
 
 typedef struct kb_spec_rate_limit {

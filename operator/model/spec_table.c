@@ -134,7 +134,8 @@ static void read_text_map(const kb_place *place, const json_t *value, kb_string_
     } map = {.in = value};
     const char *name;
     json_t *member;
-    json_object_foreach (map.out, name, member) {
+    json_object_foreach(map.out, name, member)
+    {
         if (!json_is_string(member)) {
             problem(place, "a map of strings");
             continue;
@@ -178,8 +179,8 @@ static void read_field(const kb_place *place, json_t *value, void *at)
         *(bool *)at = value != NULL;
         if (value != NULL && !json_is_object(value))
             problem(place, "an object");
-        kb_spec_table_read(place->field->block, value, place->path,
-                           value != NULL ? place->problems : NULL, at);
+        kb_spec_table_read(place->field->block, value, place->path, value != NULL ? place->problems : NULL,
+                           at);
         break;
     }
 }
