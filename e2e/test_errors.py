@@ -11,7 +11,9 @@ import yaml
 
 import fidelity
 import kbak
+from kafka import Cluster
 from records import record
+from refclient import RefClient
 from worker import Worker, backup_config, kafka_block, restore_config
 
 SOON = {"no_progress_secs": 3}
@@ -348,3 +350,23 @@ def test_records_are_not_in_a_log(kafka, client, unique, worker, storage):
     client.produce(client.create_topic(unique), [record("canary-key", "canary-value", [("canary-header", "x")])])
     result = worker.run_ok("backup", backup_config(kafka, storage, "b", [unique]), "--log-level", "trace")
     assert "canary-" not in result.stderr + result.stdout
+
+
+def test_batch_that_is_damaged_on_the_broker(worker, storage):
+    """The records before it and the offset are told; nothing after it is taken, and nothing is called complete."""
+    with Cluster() as cluster, RefClient(cluster.bootstrap) as client:
+        client.create_topic("rotten")
+        for number in range(5):
+            client.generate("rotten", 100, size=500, seed=number)
+        cluster.stop(1)
+        log, = cluster.dir.rglob("rotten-0/00000000000000000000.log")
+        with open(log, "r+b") as f:
+            f.seek(log.stat().st_size // 2)
+            old = f.read(1)[0]
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([old ^ 0x10]))
+        cluster.start()
+        result = worker.run("backup", backup_config(cluster, storage, "b", ["rotten"]))
+        error = error_of(result, 65, "RecordInvalid", "rotten/0", "offset")
+        assert 0 < int(re.search(r"offset (\d+)", error).group(1)) < 500
+        assert not (storage / "b" / "manifest.json").exists()

@@ -149,9 +149,11 @@ static void on_bad_data(kb_poller *poller, kb_task *task, const kb_kafka_stream_
         return;
     }
     KB_AUTO_ERROR(err);
-    (void)kb_fail(&err, KB_RECORD_INVALID,
-                  "%s/%" PRId32 ": the batch at offset %" PRId64 " cannot be read: %s", task->topic,
-                  task->partition, error->position, error->text);
+    (void)kb_fail(
+        &err, KB_RECORD_INVALID,
+        "%s; hint: that batch is damaged on the broker: make another replica the leader of %s/%" PRId32
+        ", or delete its records up to beyond that batch, which the next backup lists as a gap",
+        error->text, task->topic, task->partition);
     kb_task_fail(task, &err);
     settle(poller, task);
 }
