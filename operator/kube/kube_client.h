@@ -32,12 +32,13 @@
 typedef struct kb_kube_client kb_kube_client;
 
 typedef struct kb_kube_client_options {
-    kb_kube_access *access;    /* borrowed */
-    kb_stop *stop;             /* borrowed; set: waits end, no request begins unless is_exempt */
-    double qps;                /* 0: 50 */
-    double burst;              /* 0: 100 */
-    const char *user_agent;    /* copied */
-    const kb_clock *clock;     /* NULL: the system's; borrowed */
+    kb_kube_access *access; /* borrowed */
+    kb_stop *stop;          /* borrowed; not that of SIGTERM: set when work in progress is to be cut off, too;
+                               waits end then, and only is_exempt requests are sent */
+    double qps;             /* 0: 50 */
+    double burst;           /* 0: 100 */
+    const char *user_agent; /* copied */
+    const kb_clock *clock;  /* NULL: the system's; borrowed */
     kb_kube_metrics *metrics;  /* NULL: none; borrowed */
     bool (*may_write)(void *); /* NULL: always; false: writes end as KB_KUBE_NOT_LEADER, nothing is sent */
     void *may_write_ctx;
@@ -63,6 +64,7 @@ typedef struct kb_kube_request {
     const char *query;        /* more of it, encoded, without '?': "fieldSelector=..."; NULL: none */
     bool is_exempt;           /* not counted by the rate, not held up by 429, sent while stopping */
     bool is_ungated;          /* a write that needs no lease: the Lease itself */
+    int64_t timeout_ms;       /* 0: KB_KUBE_REQUEST_MS */
 } kb_kube_request;
 
 /* What came back; filled whether the call succeeded or not. Initialise with KB_KUBE_REPLY_INIT. */

@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "common/base/error.h"
+#include "common/base/strbuf.h"
 
 /* jansson value that is released at the end of its scope. */
 #define KB_AUTO_JSON __attribute__((cleanup(kb_json_decref_at)))
@@ -57,6 +58,9 @@ char *kb_kube_path(const kb_kube_ref *ref) __attribute__((returns_nonnull));
 char *kb_kube_describe(const kb_kube_ref *ref) __attribute__((returns_nonnull));
 /* "batch/v1" or "v1". Owned by the caller. */
 char *kb_kube_api_version(const kb_kube_resource *resource) __attribute__((returns_nonnull));
+
+/* Appends "&name=value" with the value percent-encoded; nothing when value is NULL or "". */
+void kb_kube_append_query(kb_strbuf *url, const char *name, const char *value);
 
 typedef enum kb_kube_class {
     KB_KUBE_FINE,
