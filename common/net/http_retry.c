@@ -472,8 +472,7 @@ bool kb_http_parse_date(const char *value, int64_t *ret_ms)
     int month = month_of(value + 8);
     if (month == 0)
         return false;
-    char text[KB_RFC3339_SIZE];
-    snprintf(text, sizeof text, "%.4s-%02d-%.2sT%.8sZ", value + 12, month, value + 5, value + 17);
+    KB_AUTOFREE char *text = kb_asprintf("%.4s-%02d-%.2sT%.8sZ", value + 12, month, value + 5, value + 17);
     KB_AUTO_ERROR(ignored);
     return kb_rfc3339_parse(text, strlen(text), ret_ms, &ignored) == KB_OK;
 }
