@@ -48,8 +48,18 @@ void kb_md5(const void *data, size_t len, uint8_t to[KB_MD5_SIZE])
 
 void kb_md5_text(const void *data, size_t len, char to[KB_MD5_TEXT_SIZE])
 {
+    const kb_view part = {data, len};
+    kb_md5_text_of(&part, 1, to);
+}
+
+void kb_md5_text_of(const kb_view *parts, size_t count, char to[KB_MD5_TEXT_SIZE])
+{
     uint8_t hash[KB_MD5_SIZE];
-    kb_md5(data, len, hash);
+    MD5_CTX state;
+    (void)MD5_Init(&state);
+    for (size_t i = 0; i < count; i++)
+        (void)MD5_Update(&state, parts[i].data, parts[i].len);
+    (void)MD5_Final(hash, &state);
     (void)kb_base64_encode(hash, sizeof hash, to);
 }
 

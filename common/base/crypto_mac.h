@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/bytes.h"
 #include "common/base/crypto.h"
 #include "common/base/error.h"
 #include "common/base/secret.h"
@@ -26,6 +27,8 @@ void kb_hmac_sha256(const void *key, size_t key_len, const void *data, size_t le
 void kb_md5(const void *data, size_t len, uint8_t to[KB_MD5_SIZE]);
 /* The same in the form of a Content-MD5 header (RFC 1864). */
 void kb_md5_text(const void *data, size_t len, char to[KB_MD5_TEXT_SIZE]);
+/* The same of several parts, one after the other. */
+void kb_md5_text_of(const kb_view *parts, size_t count, char to[KB_MD5_TEXT_SIZE]);
 
 /*
  * RSASSA-PKCS1-v1_5 with SHA-256 (RS256 of RFC 7518) by a private key in PEM (PKCS#8 or PKCS#1, without a

@@ -70,6 +70,9 @@ static void kb_md5_vectors_match(void **state)
     char text[KB_MD5_TEXT_SIZE];
     kb_md5_text("test", 4, text);
     assert_string_equal(text, "CY9rzUYh03PK3k6DJie09g==");
+    const kb_view parts[] = {{(const uint8_t *)"te", 2}, {NULL, 0}, {(const uint8_t *)"st", 2}};
+    kb_md5_text_of(parts, KB_ARRAY_LEN(parts), text);
+    assert_string_equal(text, "CY9rzUYh03PK3k6DJie09g==");
 }
 
 static kb_secret *read_key(const char *name)
