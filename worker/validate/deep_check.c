@@ -251,7 +251,7 @@ static void *check_objects(void *arg)
     KB_CLEANUP(kb_segment_reader_free_at) kb_segment_reader *reader = kb_segment_reader_new(&thread->opts);
     kb_object *object;
     while ((object = next_object(run)) != NULL) {
-        KB_AUTOFREE char *key = kb_object_key(run->table, object);
+        KB_AUTOFREE char *key = kb_object_table_key(run->table, object);
         if (kb_sample_has(run->options->sample, key))
             check_object(run, reader, object, key);
     }
@@ -336,7 +336,7 @@ static void set_work(const deep_run *run)
     int64_t bytes = 0;
     for (size_t i = 0; i < run->table->count; i++) {
         const kb_object *object = &run->table->objects[i];
-        KB_AUTOFREE char *key = kb_object_key(run->table, object);
+        KB_AUTOFREE char *key = kb_object_table_key(run->table, object);
         if (object->state == KB_OBJECT_PRESENT && kb_sample_has(run->options->sample, key))
             bytes += (int64_t)object->size_bytes;
     }

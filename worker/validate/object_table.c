@@ -45,7 +45,7 @@ static void add_place(kb_object_table *table, size_t topic, size_t partition, si
     for (size_t s = 0; s < entry->segment_count; s++) {
         kb_object *added = &table->objects[*object];
         *added = (kb_object){.place = (uint32_t)*place, .segment = (uint32_t)s};
-        KB_AUTOFREE char *key = kb_object_key(table, added);
+        KB_AUTOFREE char *key = kb_object_table_key(table, added);
         table->hashes[*object] = (kb_object_hash){hash_key(key), (uint32_t)*object};
         (*object)++;
     }
@@ -96,7 +96,7 @@ kb_object *kb_object_table_find(kb_object_table *table, const char *key)
     uint64_t hash = hash_key(key);
     for (size_t i = lower_bound(table, hash); i < table->count && table->hashes[i].hash == hash; i++) {
         kb_object *object = &table->objects[table->hashes[i].object];
-        KB_AUTOFREE char *found = kb_object_key(table, object);
+        KB_AUTOFREE char *found = kb_object_table_key(table, object);
         if (strcmp(found, key) == 0)
             return object;
     }
@@ -118,7 +118,7 @@ const kb_segment_entry *kb_object_segment(const kb_object_table *table, const kb
     return &kb_object_partition(table, object)->segments[object->segment];
 }
 
-char *kb_object_key(const kb_object_table *table, const kb_object *object)
+char *kb_object_table_key(const kb_object_table *table, const kb_object *object)
 {
     return kb_segment_key(table->backup, kb_object_topic(table, object), kb_object_partition(table, object),
                           kb_object_segment(table, object));

@@ -54,7 +54,8 @@ const kb_topic_entry *kb_object_topic(const kb_object_table *table, const kb_obj
 const kb_partition_entry *kb_object_partition(const kb_object_table *table, const kb_object *object);
 const kb_segment_entry *kb_object_segment(const kb_object_table *table, const kb_object *object);
 /* Owned by the caller. */
-char *kb_object_key(const kb_object_table *table, const kb_object *object) __attribute__((returns_nonnull));
+char *kb_object_table_key(const kb_object_table *table, const kb_object *object)
+    __attribute__((returns_nonnull));
 /* For problem_list: above KB_PROBLEM_RANK_INDEX, ascending in the order of the table. */
 uint64_t kb_object_rank(const kb_object_table *table, const kb_object *object);
 

@@ -69,7 +69,7 @@ static bool is_listed_folder(const kb_object_table *table, const kb_object *obje
 /* An object that no listing showed: missing, unless it lies where nobody listed. */
 static kb_code judge_unseen(const listing *state, kb_storage *storage, kb_object *object, kb_error *err)
 {
-    KB_AUTOFREE char *key = kb_object_key(state->table, object);
+    KB_AUTOFREE char *key = kb_object_table_key(state->table, object);
     kb_object_info info;
     kb_code code = KB_ERR_NOT_FOUND;
     if (!is_listed_folder(state->table, object, key))
