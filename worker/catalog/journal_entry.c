@@ -345,6 +345,16 @@ kb_code kb_entry_encode_release(const kb_entry_head *head, const char *backup_id
     return finish(w, begin, out, err);
 }
 
+kb_code kb_entry_encode_close(const kb_entry_head *head, const char *backup_id, const char *reason,
+                              kb_strbuf *out, kb_error *err)
+{
+    size_t begin = out->len;
+    kb_json_writer *w KB_CLEANUP(kb_json_writer_free_at) = kb_json_writer_new(KB_JSON_COMPACT, out);
+    put_head(w, head, backup_id);
+    kb_json_field_text(w, "reason", reason);
+    return finish(w, begin, out, err);
+}
+
 kb_code kb_entry_encode_seal(const kb_entry_head *head, const kb_backup *backup, const char *generator,
                              kb_strbuf *out, kb_error *err)
 {

@@ -92,5 +92,7 @@ kb_code kb_entry_encode_release(const kb_entry_head *head, const char *backup_id
                                 kb_error *err) KB_CHECK;
 kb_code kb_entry_encode_seal(const kb_entry_head *head, const kb_backup *backup, const char *generator,
                              kb_strbuf *out, kb_error *err) KB_CHECK;
+kb_code kb_entry_encode_close(const kb_entry_head *head, const char *backup_id, const char *reason,
+                              kb_strbuf *out, kb_error *err) KB_CHECK;
 
 #endif
