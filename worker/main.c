@@ -9,6 +9,7 @@
 #include "worker/cmd/cmd_backup.h"
 #include "worker/cmd/cmd_describe.h"
 #include "worker/cmd/cmd_list.h"
+#include "worker/cmd/cmd_prune.h"
 #include "worker/cmd/cmd_restore.h"
 #include "worker/cmd/cmd_validate.h"
 #include "worker/cmd/flags.h"
@@ -25,7 +26,7 @@ static const struct {
 } COMMANDS[] = {
     {KB_COMMAND_BACKUP, kb_cmd_backup},     {KB_COMMAND_RESTORE, kb_cmd_restore},
     {KB_COMMAND_VALIDATE, kb_cmd_validate}, {KB_COMMAND_DESCRIBE, kb_cmd_describe},
-    {KB_COMMAND_LIST, kb_cmd_list},
+    {KB_COMMAND_LIST, kb_cmd_list},         {KB_COMMAND_PRUNE, kb_cmd_prune},
 };
 
 static command_fn find_command(kb_command command)

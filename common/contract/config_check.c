@@ -69,6 +69,8 @@ static void check_lineage(const kb_check *check)
 static void check_backup_identity(const kb_check *check)
 {
     const kb_worker_config *config = check->config;
+    if (config->retention.block.is_given && kb_worker_config_lineage(config) == NULL)
+        fail(check, "retention", "only the backups of a lineage are pruned; hint: set lineage");
     if (config->lineage != NULL) {
         check_lineage(check);
         return;

@@ -59,7 +59,7 @@ static void check_restore(const kb_support *support)
 static bool is_supported_command(kb_command command)
 {
     return command == KB_COMMAND_BACKUP || command == KB_COMMAND_RESTORE || command == KB_COMMAND_VALIDATE ||
-           command == KB_COMMAND_DESCRIBE || command == KB_COMMAND_LIST;
+           command == KB_COMMAND_DESCRIBE || command == KB_COMMAND_LIST || command == KB_COMMAND_PRUNE;
 }
 
 kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_command command, bool gssapi,
@@ -70,9 +70,8 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     kb_problems problems;
     kb_problems_init(&problems, config->file);
     const kb_support support = {config, &problems};
-    refuse(&support, config->lineage != NULL, "lineage");
+    refuse(&support, config->lineage != NULL && command == KB_COMMAND_BACKUP, "lineage");
     refuse(&support, config->resource.block.is_given, "resource");
-    refuse(&support, config->retention.block.is_given, "retention");
     check_storage(&support);
     if (command == KB_COMMAND_BACKUP)
         check_backup(&support);

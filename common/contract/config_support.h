@@ -1,7 +1,7 @@
 /*
  * config_support - settings that this version knows and does not do: refused by name, never ignored.
  *
- * Only what the command would use is looked at, save for lineage, resource, retention and the backend.
+ * Only what the command would use is looked at, save for resource and the backend.
  */
 #ifndef KB_COMMON_CONTRACT_CONFIG_SUPPORT_H
 #define KB_COMMON_CONTRACT_CONFIG_SUPPORT_H

@@ -55,7 +55,6 @@ static const struct {
     {B, BACKUP "backup: {incremental: true}\n", "f:4:23: backup.incremental: is not supported"},
     {B, BACKUP "backup: {incremental: false, consumer_group_snapshot: false}\n", NULL},
     {B, BACKUP "backup: {consumer_group_snapshot: true}\n", "f:4:35: backup.consumer_group_snapshot: is not"},
-    {B, BACKUP "retention: {backups: 3}\n", "f:4:12: retention: is not supported"},
     {B, BACKUP "resource: {kind: KafkaBackup}\n", "f:4:11: resource: is not supported"},
     {B, BACKUP "offset_storage: {backend: sqlite}\n", "f:4:17: offset_storage: is not supported"},
     {R, RESTORE "offset_storage: {backend: sqlite}\n", NULL},
@@ -75,7 +74,7 @@ static const struct {
      "f:3:94: source.security.sasl_mechanism: GSSAPI is not supported"},
     {R, STORE "backup_id: b\n" SASL("target"),
      "f:3:94: target.security.sasl_mechanism: GSSAPI is not supported"},
-    {KB_COMMAND_PRUNE, STORE, "command prune is not supported by this version"},
+    {KB_COMMAND_PRUNE, STORE "lineage: l\nretention: {backups: 3}\n", NULL},
     {KB_COMMAND_OFFSET_SNAPSHOT, TARGET "offsets: {snapshot_id: s}\n",
      "command offset-snapshot is not supported"},
 };

@@ -7,6 +7,7 @@
 #include "worker/catalog/backup_record.h"
 #include "worker/catalog/journal_replay.h"
 #include "worker/catalog/layout.h"
+#include "worker/catalog/lineage.h"
 #include "worker/catalog/manifest.h"
 
 static const char *const state_names[KB_CATALOG_STATE_COUNT] = {
@@ -20,7 +21,7 @@ const char *kb_catalog_state_name(kb_catalog_state state)
     return (unsigned)state < KB_CATALOG_STATE_COUNT ? state_names[state] : "unknown";
 }
 
-static void row_done(kb_catalog_row *row)
+void kb_catalog_row_done(kb_catalog_row *row)
 {
     free(row->backup_id);
     free(row->lineage);
@@ -31,7 +32,7 @@ static void row_done(kb_catalog_row *row)
 void kb_catalog_rows_done(kb_catalog_rows *rows)
 {
     for (size_t i = 0; i < rows->count; i++)
-        row_done(&rows->rows[i]);
+        kb_catalog_row_done(&rows->rows[i]);
     free(rows->rows);
     *rows = (kb_catalog_rows){NULL, 0, 0};
 }
@@ -213,8 +214,12 @@ static kb_code add_row(void *ctx, const kb_list_entry *entry, kb_error *err)
         row.problem = kb_strdup(kb_error_text(&problem));
     }
     /* A mark stands until everything is gone, so much of such a backup may be missing. */
-    if (there.pruned)
+    if (there.pruned) {
         row.state = KB_CATALOG_PRUNED;
+        kb_text_set(&row.problem, NULL);
+        if (row.lineage == NULL)
+            row.lineage = kb_lineage_of_id(row.backup_id);
+    }
     kb_catalog_rows *rows = &list->rows;
     rows->rows = kb_grow(rows->rows, rows->count, &rows->capacity, sizeof *rows->rows);
     rows->rows[rows->count++] = row;

@@ -53,6 +53,8 @@ typedef struct kb_catalog_rows {
  * and its problem; only a failing listing is an error. `ret_rows` is freed by kb_catalog_rows_done.
  */
 kb_code kb_catalog_list(kb_storage *storage, kb_catalog_rows *ret_rows, kb_error *err) KB_CHECK;
+/* Frees what one row owns; for rows taken out of the list. */
+void kb_catalog_row_done(kb_catalog_row *row);
 void kb_catalog_rows_done(kb_catalog_rows *rows);
 
 #endif

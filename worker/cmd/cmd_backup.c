@@ -11,6 +11,7 @@
 #include "worker/backup/backup.h"
 #include "worker/backup/identity.h"
 #include "worker/catalog/layout.h"
+#include "worker/cmd/retention_run.h"
 #include "worker/cmd/text_backup.h"
 
 #define KB_SUMMARY_MAX_BYTES 65536
@@ -125,7 +126,10 @@ static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *
     KB_AUTO_BACKUP kb_backup *backup = NULL;
     kb_code code = kb_backup_run(&settings, &backup, err);
     kb_holder_done(&settings.holder);
-    return code == KB_OK ? print_summary(run, backup, err) : code;
+    if (code != KB_OK || print_summary(run, backup, err) != KB_OK)
+        return err->code;
+    kb_retention_after_backup(run, storage, kb_run_context_lineage(run));
+    return KB_OK;
 }
 
 kb_code kb_cmd_backup(kb_run_context *run, kb_error *err)

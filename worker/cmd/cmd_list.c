@@ -1,16 +1,19 @@
 #include "worker/cmd/cmd_list.h"
 
+#include <string.h>
+
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/data/json_write.h"
+#include "worker/catalog/lineage.h"
 #include "worker/cmd/text_table.h"
 
 #define KB_LIST_MAX_BYTES ((size_t)1 << 30)
 
 static const kb_text_column COLUMNS[] = {
-    {"BACKUP ID", KB_TEXT_LEFT}, {"STATE", KB_TEXT_LEFT}, {"CREATED", KB_TEXT_LEFT},
-    {"RECORDS", KB_TEXT_RIGHT},  {"RAW", KB_TEXT_RIGHT},  {"STORED", KB_TEXT_RIGHT},
-    {"GAPS", KB_TEXT_RIGHT},
+    {"BACKUP ID", KB_TEXT_LEFT}, {"STATE", KB_TEXT_LEFT},    {"CREATED", KB_TEXT_LEFT},
+    {"BASE", KB_TEXT_LEFT},      {"RECORDS", KB_TEXT_RIGHT}, {"RAW", KB_TEXT_RIGHT},
+    {"STORED", KB_TEXT_RIGHT},   {"OWN", KB_TEXT_RIGHT},     {"GAPS", KB_TEXT_RIGHT},
 };
 
 static void add_row(kb_text_table *table, const kb_catalog_row *row)
@@ -20,14 +23,16 @@ static void add_row(kb_text_table *table, const kb_catalog_row *row)
     kb_text_table_add(table, row->backup_id);
     kb_text_table_add(table, kb_catalog_state_name(row->state));
     kb_text_table_add(table, created);
+    kb_text_table_add(table, row->base);
     if (!row->has_numbers) {
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 5; i++)
             kb_text_table_add(table, NULL);
         return;
     }
     kb_text_table_add_i64(table, row->records);
     kb_text_table_add_bytes(table, row->raw_bytes);
     kb_text_table_add_bytes(table, row->stored_bytes);
+    kb_text_table_add_bytes(table, row->own_bytes);
     kb_text_table_add_i64(table, row->gaps);
 }
 
@@ -91,6 +96,24 @@ kb_code kb_list_json(const kb_catalog_rows *rows, kb_strbuf *out, kb_error *err)
     return kb_strbuf_check(out, "the list", err);
 }
 
+/* Leaves the rows of one lineage. */
+static void keep_lineage(kb_catalog_rows *rows, const char *lineage)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        kb_catalog_row row = rows->rows[i];
+        bool is_member = row.lineage != NULL ? strcmp(row.lineage, lineage) == 0
+                                             : kb_lineage_parse_id(lineage, row.backup_id, NULL);
+        if (!is_member)
+            continue;
+        rows->rows[i] = rows->rows[kept];
+        rows->rows[kept++] = row;
+    }
+    for (size_t i = kept; i < rows->count; i++)
+        kb_catalog_row_done(&rows->rows[i]);
+    rows->count = kept;
+}
+
 /* The problem of a row is an event; a table has no room for it. */
 static void log_rows(const kb_run_context *run, const kb_storage *storage, const kb_catalog_rows *rows)
 {
@@ -109,6 +132,8 @@ kb_code kb_cmd_list(kb_run_context *run, kb_error *err)
     if (kb_run_context_storage(run, KB_FS_READ, &storage, err) != KB_OK ||
         kb_catalog_list(storage, &rows, err) != KB_OK)
         return err->code;
+    if (run->flags->backup_id != NULL)
+        keep_lineage(&rows, run->flags->backup_id);
     log_rows(run, storage, &rows);
     KB_AUTO_STRBUF(out, KB_LIST_MAX_BYTES);
     if (run->flags->format == KB_OUTPUT_TEXT)

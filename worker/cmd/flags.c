@@ -8,7 +8,16 @@
 
 #define KB_MAX_SAMPLE_PARTS 100000
 
-enum { FOR_BACKUP = 1, FOR_RESTORE = 2, FOR_VALIDATE = 4, FOR_DESCRIBE = 8, FOR_LIST = 16, FOR_ALL = 31 };
+enum {
+    FOR_BACKUP = 1,
+    FOR_RESTORE = 2,
+    FOR_VALIDATE = 4,
+    FOR_DESCRIBE = 8,
+    FOR_LIST = 16,
+    FOR_PRUNE = 32,
+    FOR_ALL = 63,
+    FOR_STORE = FOR_VALIDATE | FOR_DESCRIBE | FOR_LIST | FOR_PRUNE, /* need no file */
+};
 
 typedef enum flag_kind { FLAG_BOOL, FLAG_COUNT, FLAG_TEXT, FLAG_FORMAT, FLAG_OVERLAP, FLAG_SAMPLE } flag_kind;
 
@@ -23,14 +32,14 @@ typedef struct flag_row {
 #define AT(member) offsetof(kb_flags, member)
 static const flag_row ROWS[] = {
     {"config", 'c', FLAG_TEXT, FOR_ALL, AT(config)},
-    {"path", 0, FLAG_TEXT, FOR_VALIDATE | FOR_DESCRIBE | FOR_LIST, AT(path)},
-    {"backup-id", 'b', FLAG_TEXT, FOR_ALL & ~FOR_LIST, AT(backup_id)},
+    {"path", 0, FLAG_TEXT, FOR_STORE, AT(path)},
+    {"backup-id", 'b', FLAG_TEXT, FOR_ALL, AT(backup_id)},
     {"format", 'f', FLAG_FORMAT, FOR_ALL, AT(format)},
-    {"dry-run", 0, FLAG_BOOL, FOR_RESTORE, AT(dry_run)},
+    {"dry-run", 0, FLAG_BOOL, FOR_RESTORE | FOR_PRUNE, AT(dry_run)},
     {"deep", 0, FLAG_BOOL, FOR_VALIDATE, AT(deep)},
     {"sample", 0, FLAG_SAMPLE, FOR_VALIDATE, AT(sample_index)},
     {"full", 0, FLAG_BOOL, FOR_BACKUP, AT(full)},
-    {"strict", 0, FLAG_BOOL, 0, AT(strict)},
+    {"strict", 0, FLAG_BOOL, FOR_PRUNE, AT(strict)},
     {"allow-pruned", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(allow_pruned)},
     {"from-manifest", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_manifest)},
     {"from-backup-json", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_backup_json)},
@@ -56,6 +65,7 @@ static const struct {
     {"validate", KB_COMMAND_VALIDATE, FOR_VALIDATE},
     {"describe", KB_COMMAND_DESCRIBE, FOR_DESCRIBE},
     {"list", KB_COMMAND_LIST, FOR_LIST},
+    {"prune", KB_COMMAND_PRUNE, FOR_PRUNE},
 };
 static kb_code parse_sample(const char *text, kb_flags *flags, kb_error *err)
 {
@@ -204,7 +214,7 @@ static kb_code check_allowed(const arguments *a, kb_error *err)
         return kb_fail(err, KB_USAGE_ERROR, "--from-manifest and --from-backup-json exclude each other");
     if (a->flags.config == NULL && a->flags.path == NULL)
         return kb_fail(err, KB_USAGE_ERROR, "the command %s needs --config FILE%s", a->flags.command_name,
-                       (bit & (FOR_VALIDATE | FOR_DESCRIBE | FOR_LIST)) != 0 ? " or --path LOCATION" : "");
+                       (bit & FOR_STORE) != 0 ? " or --path LOCATION" : "");
     return KB_OK;
 }
 
@@ -247,18 +257,20 @@ const char *kb_flags_help(void)
            "  restore     write a backup into the target cluster\n"
            "  validate    check the integrity of a backup\n"
            "  describe    show one backup in full\n"
-           "  list        show all backups\n"
+           "  list        show all backups, with -b those of a lineage\n"
+           "  prune       remove what retention lets go, and what was left behind\n"
            "\n"
            "options\n"
            "  -c, --config FILE       configuration, YAML; - is standard input\n"
            "      --path LOCATION     storage without a file: file:///dir or a plain path (validate, "
-           "describe, list)\n"
-           "  -b, --backup-id ID      the backup; wins over the file\n"
+           "describe, list, prune)\n"
+           "  -b, --backup-id ID      the backup, or the lineage to prune; wins over the file\n"
            "  -f, --format FORMAT     text or json: form of the result on standard output\n"
-           "      --dry-run           restore: preflight only\n"
+           "      --dry-run           restore: preflight only; prune: show what would be removed\n"
            "      --deep              validate: read every byte\n"
            "      --sample N/T        validate: read the N-th of T parts deeply\n"
            "      --full              backup: without a base\n"
+           "      --strict            prune: what the store refuses to remove is a finding\n"
            "      --allow-pruned      also a backup that is marked for removal\n"
            "      --from-manifest     trust manifest.json alone\n"
            "      --from-backup-json  trust backup.json alone\n"

@@ -175,6 +175,13 @@ static kb_code start_httpd(kb_run_context *run, kb_error *err)
     return is_wanted ? kb_httpd_start(&options, &run->httpd, err) : KB_OK;
 }
 
+const char *kb_run_context_lineage(const kb_run_context *run)
+{
+    if (run->flags->command == KB_COMMAND_PRUNE && run->flags->backup_id != NULL)
+        return run->flags->backup_id;
+    return kb_worker_config_lineage(run->config);
+}
+
 kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char *backup_id,
                                const char *restore_id, kb_error *err)
 {
@@ -183,12 +190,16 @@ kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char
     kb_progress_set_text(run->progress, KB_REPORT_BACKUP_ID, backup_id);
     if (restore_id != NULL)
         kb_progress_set_text(run->progress, KB_REPORT_RESTORE_ID, restore_id);
+    const char *lineage = kb_run_context_lineage(run);
+    if (lineage != NULL)
+        kb_progress_set_text(run->progress, KB_REPORT_LINEAGE, lineage);
     run->metrics = kb_metrics_new();
     kb_run_metrics_options metrics = {
         .kind = kind,
         .command = run->flags->command_name,
         .version = KB_VERSION,
         .backup_id = backup_id,
+        .lineage = lineage,
         .restore_id = restore_id,
         .algorithm = algorithm_name(run->config),
         .backend = backend_name(run->config),

@@ -49,6 +49,9 @@ void kb_run_context_done(kb_run_context *run);
 kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char *backup_id,
                                const char *restore_id, kb_error *err) KB_CHECK;
 
+/* The lineage that the command is about; NULL = none. Prune takes -b for one as well. Borrowed. */
+const char *kb_run_context_lineage(const kb_run_context *run);
+
 /* Opens the configured store. Owned by the caller. */
 kb_code kb_run_context_storage(const kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
                                kb_error *err) KB_CHECK;

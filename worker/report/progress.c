@@ -394,6 +394,18 @@ void kb_progress_clear_held_topics(kb_progress *progress)
     kb_progress_unset(progress, KB_REPORT_HELD_TOPICS);
 }
 
+void kb_progress_add_catalog(kb_progress *progress, const kb_report_catalog_row *row)
+{
+    pthread_mutex_lock(&progress->lock);
+    kb_run_report_add_catalog(&progress->facts, row);
+    pthread_mutex_unlock(&progress->lock);
+}
+
+void kb_progress_clear_catalog(kb_progress *progress)
+{
+    kb_progress_unset(progress, KB_REPORT_CATALOG);
+}
+
 void kb_progress_add_topic(kb_progress *progress, const char *topic, int64_t records)
 {
     pthread_mutex_lock(&progress->lock);

@@ -96,6 +96,10 @@ void kb_progress_skip_topic(kb_progress *progress, const char *topic);
 /* A topic of the target whose configs are still held. */
 void kb_progress_add_held_topic(kb_progress *progress, const char *topic);
 void kb_progress_clear_held_topics(kb_progress *progress);
+/* One row of the report's `catalog`; row's texts are copied. */
+void kb_progress_add_catalog(kb_progress *progress, const kb_report_catalog_row *row);
+/* Empties `catalog`. */
+void kb_progress_clear_catalog(kb_progress *progress);
 /* One row of the report's `topics`. */
 void kb_progress_add_topic(kb_progress *progress, const char *topic, int64_t records);
 

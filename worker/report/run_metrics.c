@@ -11,7 +11,9 @@
 #define KB_ON_BACKUP (1u << KB_RUN_KIND_BACKUP)
 #define KB_ON_RESTORE (1u << KB_RUN_KIND_RESTORE)
 #define KB_ON_VALIDATE (1u << KB_RUN_KIND_VALIDATE)
-#define KB_ON_ALL (KB_ON_BACKUP | KB_ON_RESTORE | KB_ON_VALIDATE)
+#define KB_ON_PRUNE (1u << KB_RUN_KIND_PRUNE)
+#define KB_ON_ALL (KB_ON_BACKUP | KB_ON_RESTORE | KB_ON_VALIDATE | KB_ON_PRUNE)
+#define KB_ON_LINEAGE (KB_ON_BACKUP | KB_ON_PRUNE)
 #define KB_ON_KAFKA (KB_ON_BACKUP | KB_ON_RESTORE)
 
 #define KB_KAFKA_ADMIN_ENDPOINT "kafka-admin"
@@ -59,6 +61,7 @@ static const char *const STORE_OP_NAMES[] = {
 typedef enum label_set {
     LABELS_BACKUP,
     LABELS_ALGORITHM,
+    LABELS_LINEAGE,
     LABELS_RESTORE,
     LABELS_BACKEND,
     LABELS_COMMAND,
@@ -67,13 +70,10 @@ typedef enum label_set {
 } label_set;
 
 static const char *const LABEL_NAMES[][KB_METRIC_LABELS_MAX] = {
-    [LABELS_BACKUP] = {"backup_id"},
-    [LABELS_ALGORITHM] = {"backup_id", "algorithm"},
-    [LABELS_RESTORE] = {"restore_id", "backup_id"},
-    [LABELS_BACKEND] = {"backend"},
-    [LABELS_COMMAND] = {"command"},
-    [LABELS_VERSION] = {"version"},
-    [LABELS_NONE] = {NULL},
+    [LABELS_BACKUP] = {"backup_id"}, [LABELS_ALGORITHM] = {"backup_id", "algorithm"},
+    [LABELS_LINEAGE] = {"lineage"},  [LABELS_RESTORE] = {"restore_id", "backup_id"},
+    [LABELS_BACKEND] = {"backend"},  [LABELS_COMMAND] = {"command"},
+    [LABELS_VERSION] = {"version"},  [LABELS_NONE] = {NULL},
 };
 
 typedef struct series_spec {
@@ -123,6 +123,12 @@ static const series_spec SERIES[] = {
               "Time since the last journal entry."),
     KB_SERIES(progress_percent, GAUGE, BACKUP, BACKUP, "kafka_backup_progress_percent",
               "Share of the work that is done."),
+    KB_SERIES(prune_backups, COUNTER, LINEAGE, LINEAGE, "kafka_backup_prune_backups_deleted_total",
+              "Backups that retention removed."),
+    KB_SERIES(prune_bytes, COUNTER, LINEAGE, LINEAGE, "kafka_backup_prune_bytes_reclaimed_total",
+              "Bytes of objects that prune removed."),
+    KB_SERIES(prune_held, COUNTER, LINEAGE, LINEAGE, "kafka_backup_prune_held_total",
+              "Backups of which the store refused to remove objects."),
     KB_SERIES(restore_records, COUNTER, RESTORE, RESTORE, "kafka_restore_records_total",
               "Records that landed on the target in this run."),
     KB_SERIES(restore_bytes, COUNTER, RESTORE, RESTORE, "kafka_restore_bytes_total",
@@ -159,6 +165,7 @@ static label_values values_of(const kb_run_metrics_options *options)
     return (label_values){{
         [LABELS_BACKUP] = {backup_id},
         [LABELS_ALGORITHM] = {backup_id, or_empty(options->algorithm)},
+        [LABELS_LINEAGE] = {or_empty(options->lineage)},
         [LABELS_RESTORE] = {or_empty(options->restore_id), backup_id},
         [LABELS_BACKEND] = {or_empty(options->backend)},
         [LABELS_COMMAND] = {or_empty(options->command)},

@@ -1,5 +1,5 @@
 /*
- * run_metrics - the series of worker.md, section 13, that belong to backup, restore and validate.
+ * run_metrics - the series of worker.md, section 13, that belong to backup, restore, validate and prune.
  *
  * All series of the command exist with 0 from kb_run_metrics_new on; updates are inline and lock-free. Series
  * of another command are there as members but not shown, so that shared code (stores, clients) counts without
@@ -14,7 +14,12 @@
 
 #include "common/obs/metrics.h"
 
-typedef enum kb_run_kind { KB_RUN_KIND_BACKUP, KB_RUN_KIND_RESTORE, KB_RUN_KIND_VALIDATE } kb_run_kind;
+typedef enum kb_run_kind {
+    KB_RUN_KIND_BACKUP,
+    KB_RUN_KIND_RESTORE,
+    KB_RUN_KIND_VALIDATE,
+    KB_RUN_KIND_PRUNE,
+} kb_run_kind;
 
 /* Classes of section 11: label error_type. */
 typedef enum kb_error_class {
@@ -61,9 +66,10 @@ typedef enum kb_store_op {
 
 typedef struct kb_run_metrics_options {
     kb_run_kind kind;
-    const char *command; /* "backup", "restore", "validate"; texts are copied */
+    const char *command; /* "backup", "restore", ...; texts are copied */
     const char *version;
     const char *backup_id;
+    const char *lineage;           /* NULL = none */
     const char *restore_id;        /* restore only */
     const char *algorithm;         /* backup: zstd, lz4, none */
     const char *backend;           /* filesystem, ... */
@@ -79,6 +85,8 @@ typedef struct kb_run_metrics {
     kb_metric *lag_sum, *snapshot_target, *snapshot_remaining, *lso_lag;
     kb_metric *offset_gaps, *offsets_skipped, *discontinuities, *topics_skipped;
     kb_metric *journal_age, *progress_percent;
+    /* backup, prune */
+    kb_metric *prune_backups, *prune_bytes, *prune_held;
     /* restore */
     kb_metric *restore_records, *restore_bytes, *restore_resumed;
     kb_metric *restore_percent, *restore_eta;

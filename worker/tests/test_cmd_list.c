@@ -37,11 +37,15 @@ static void kb_list_text_is_a_table(void **state)
     (void)state;
     KB_AUTO_STRBUF(out, 10000);
     kb_list_text(&rows, &out);
-    assert_string_equal(
-        kb_strbuf_view(&out),
-        "BACKUP ID               STATE     CREATED                   RECORDS       RAW   STORED  GAPS\n"
-        "orders-20250102-000000  complete  2025-01-02T00:00:00.000Z      150  17.6 KiB  3.5 KiB     2\n"
-        "bad\\x0a1                damaged   -                               -         -        -     -\n");
+    assert_string_equal(kb_strbuf_view(&out), "BACKUP ID               STATE     CREATED                   "
+                                              "BASE  RECORDS       RAW   STORED      OWN  "
+                                              "GAPS\n"
+                                              "orders-20250102-000000  complete  2025-01-02T00:00:00.000Z  - "
+                                              "        150  17.6 KiB  3.5 KiB  1.2 KiB  "
+                                              "   2\n"
+                                              "bad\\x0a1                damaged   -                         "
+                                              "-           -         -        -        -  "
+                                              "   -\n");
 }
 
 static void kb_list_no_backups_is_empty(void **state)
