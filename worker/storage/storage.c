@@ -90,6 +90,16 @@ const kb_storage_caps *kb_storage_caps_view(const kb_storage *storage)
     return &storage->caps;
 }
 
+void kb_storage_limit_part_bytes(kb_storage *storage, size_t part_bytes)
+{
+    if (part_bytes < storage->caps.min_part_bytes)
+        part_bytes = storage->caps.min_part_bytes;
+    if (storage->driver->set_part_bytes == NULL || part_bytes >= storage->caps.part_bytes)
+        return;
+    storage->driver->set_part_bytes(storage->state, part_bytes);
+    storage->caps.part_bytes = part_bytes;
+}
+
 /* ---- keys ---- */
 
 static bool is_good_part(const char *part, size_t len)

@@ -38,6 +38,8 @@ typedef struct kb_storage_driver {
     /* Both or none; NULL: an unfinished upload leaves nothing that one could find. */
     kb_code (*list_leftovers)(void *state, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err);
     kb_code (*abort_leftover)(void *state, const kb_leftover *leftover, kb_error *err);
+    /* NULL: part_bytes is 0 or fixed. Between two uploads, at least the capability's min_part_bytes. */
+    void (*set_part_bytes)(void *state, size_t part_bytes);
     /* NULL: object names are case-sensitive by definition. */
     kb_code (*is_case_sensitive)(void *state, const char *backup_id, bool *ret_sensitive, kb_error *err);
 } kb_storage_driver;

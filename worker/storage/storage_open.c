@@ -1,0 +1,45 @@
+#include "worker/storage/storage_open.h"
+
+#include "worker/storage/storage_s3.h"
+
+kb_store_net_options kb_storage_net_options(const kb_config_storage *config, const kb_storage_env *env,
+                                            bool allow_http)
+{
+    kb_store_net_options options = {
+        .ca_file = config->ca_file,
+        .trust_dir = env->trust_dir,
+        .allow_http = allow_http,
+        .max_connections = (size_t)config->max_connections,
+        .request_timeout_ms = config->request_timeout_secs * 1000,
+        .stop = env->stop,
+        .stop_grace_ms = env->stop_grace_ms,
+        .on_event = env->on_event,
+        .event_ctx = env->event_ctx,
+    };
+    const kb_config_circuit_breaker *breaker = env->circuit_breaker;
+    if (breaker == NULL)
+        return options;
+    options.breaker = (kb_breaker_options){
+        /* Switched off, it counts further than any run goes. */
+        .failure_threshold = breaker->enabled ? (unsigned)breaker->failure_threshold : UINT32_MAX,
+        .reset_timeout_ms = breaker->reset_timeout_secs * 1000,
+        .success_threshold = (unsigned)breaker->success_threshold,
+    };
+    return options;
+}
+
+kb_code kb_storage_open(const kb_config_storage *config, const kb_storage_env *env, kb_fs_mode mode,
+                        kb_storage **ret_storage, kb_error *err)
+{
+    switch (config->backend) {
+    case KB_CONFIG_FILESYSTEM:
+        return kb_storage_open_filesystem(config->filesystem_path, mode, ret_storage, err);
+    case KB_CONFIG_S3:
+        return kb_storage_open_s3(config, env, ret_storage, err);
+    default:
+        break;
+    }
+    return kb_fail(err, KB_CONFIG_INVALID,
+                   "storage: a storage block is required; hint: give storage in the file%s",
+                   mode == KB_FS_READ ? ", or --path" : "");
+}
