@@ -34,7 +34,7 @@ object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 program = $(patsubst %.c,$(BUILD)/%,$(1))
 
 # ---- targets for people ----
-.PHONY: all help demo test unit integration lint format fuzz bench asan tsan coverage images e2e clean FORCE
+.PHONY: all help demo test unit integration lint format fuzz bench asan tsan coverage crds chart images e2e clean FORCE
 all: $(MAIN_SRC:%/main.c=$(BUILD)/kafka-backup-%) ## the release build: build/kafka-backup-worker, build/kafka-backup-operator
 
 help: ## this list
@@ -56,7 +56,7 @@ unit: ## unit tests, one program for each module
 	@scripts/unit $(TEST_BUILD)
 
 integration: ## the built worker against real brokers; ARGS are given to pytest
-	@scripts/deps build lab
+	@scripts/deps build lab && scripts/tools helm >/dev/null && scripts/tools promtool >/dev/null
 	@+$(TEST_MAKE) worker $(patsubst %.c,$(TEST_BUILD)/%,$(wildcard worker/tests/test_kafka_live*.c))
 	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
 
@@ -102,6 +102,13 @@ coverage: ## lines covered by unit and integration tests, file by file
 	  EXTRA_LDFLAGS=--coverage integration
 	@scripts/coverage $(BUILD)/coverage/test
 
+crds: ## custom resource definitions and their JSON schemas, from crds/source/
+	@scripts/deps lab
+	@scripts/crds
+
+chart: ## packs the Helm chart and makes all.yaml, into build/chart
+	@scripts/chart $(BUILD)/chart
+
 images: ## container images (not there yet)
 	@echo "images: Dockerfile.operator and Dockerfile.worker are not there yet; they come with the operator" >&2; exit 1
 
@@ -114,7 +121,7 @@ clean: ## removes build/ (the cache stays: ~/.cache/kafka-backup)
 # ---- how things are built ----
 # Flags of the packages are asked for after scripts/deps ran, so that one make is enough on a fresh machine:
 # make builds this file, reads it and starts over when it has changed.
-ifneq ($(filter-out help clean images e2e test unit integration lint format fuzz asan tsan coverage,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean crds chart images e2e test unit integration lint format fuzz asan tsan coverage,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/packages.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 endif
