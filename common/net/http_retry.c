@@ -332,6 +332,11 @@ static kb_code range_start(void *ctx, const kb_http_response *response, kb_error
             return KB_OK;
     }
     const char *size = kb_http_response_header(response, "Content-Length");
+    /* A range of an empty object: some servers answer it by nothing instead of 416. */
+    if (response->status == 206 && size != NULL && strcmp(size, "0") == 0) {
+        range->total = 0;
+        return fail_short(range, err);
+    }
     if (response->status == 200 && from == 0 && size != NULL && kb_parse_i64(size, &length) && length >= 0) {
         range->total = (uint64_t)length;
         if (range->total == range->len)

@@ -97,6 +97,8 @@ static kb_code azure_get_range(void *state, const char *key, uint64_t offset, vo
                            (unsigned long long)info.size_bytes, (unsigned long long)offset);
         return code;
     }
+    if (offset > INT64_MAX - len)
+        return kb_fail(err, KB_ERR_FORMAT, "'%s' has no byte %llu", key, (unsigned long long)offset);
     KB_AUTOFREE char *name = NULL;
     KB_AUTO_RESPONSE(response);
     kb_azure_call call = kb_azure_store_call(store, KB_AZURE_READ, "read", "GET", key, &name);
