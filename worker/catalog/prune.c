@@ -206,7 +206,7 @@ static kb_code mark_closed(prune_run *run, kb_error *err)
 
 /*
  * Looks again, now that the marks stand: a backup that began meanwhile either sees the mark of its base, or
- * is seen here. What a dry run would have marked is marked in its eyes only.
+ * is seen here. Marks of this run are new, whatever the clocks say; those of a dry run are in its eyes only.
  */
 static kb_code look_again(prune_run *run, kb_error *err)
 {
@@ -217,7 +217,7 @@ static kb_code look_again(prune_run *run, kb_error *err)
         return code;
     kb_prune_survey_done(&run->survey);
     run->survey = survey;
-    for (size_t i = 0; i < run->survey.count && run->options->dry_run; i++) {
+    for (size_t i = 0; i < run->survey.count; i++) {
         kb_prune_member *member = &run->survey.members[i];
         if (!has_row(&run->result->marked, member->backup_id))
             continue;
@@ -256,8 +256,9 @@ static const char *why_marked_stays(const prune_run *run, const kb_prune_member 
         return "the last good backup";
     if (kb_prune_survey_is_base(&run->survey, member->backup_id))
         return "base of an open backup";
-    if (age_ms(run, member->marked_at_ms) < run->options->grace_ms ||
-        member->marked_at_ms == KB_PRUNE_AGE_UNKNOWN)
+    if (member->marked_at_ms == KB_PRUNE_AGE_UNKNOWN)
+        return "being removed";
+    if (age_ms(run, member->marked_at_ms) < run->options->grace_ms)
         return "marked, within its grace";
     return NULL;
 }
