@@ -391,8 +391,10 @@ static void range_correct_clock(void *ctx, int64_t offset_ms)
 kb_code kb_http_retry_get_range(kb_http_retry *retry, const kb_http_call *call, uint64_t offset, void *to,
                                 size_t len, kb_http_response *response, uint64_t *ret_total, kb_error *err)
 {
-    if (len == 0 || offset > UINT64_MAX - len)
-        return kb_fail(err, KB_ERR_INTERNAL, "%s: an empty or impossible range", call->what);
+    if (len == 0)
+        return kb_fail(err, KB_ERR_INTERNAL, "%s: an empty range", call->what);
+    if (offset > UINT64_MAX - len)
+        return kb_fail(err, KB_ERR_FORMAT, "%s: the object ends before the range does", call->what);
     kb_range range = {.call = call, .to = to, .offset = offset, .len = len, .total = UINT64_MAX};
     const kb_http_sink sink = {.ctx = &range, .on_start = range_start, .on_data = range_data};
     kb_http_call inner = {

@@ -199,6 +199,8 @@ typedef struct kb_upload_scan {
     kb_s3 *s3;
     kb_leftover_fn fn;
     void *ctx;
+    const char *prefix; /* of the names that are told */
+    size_t told;
     bool is_encoded, is_truncated;
     char *name, *id, *next_key, *next_id;
     int64_t began_ms;
@@ -217,8 +219,9 @@ static kb_code tell_upload(kb_upload_scan *scan, kb_error *err)
     if (scan->name == NULL || scan->id == NULL || (scan->is_encoded && !kb_s3_url_decode(scan->name)))
         return kb_fail(err, KB_ERR_FORMAT, "an upload of the listing has no key or no id");
     KB_AUTOFREE char *key = kb_object_key(scan->s3->prefix, scan->name);
-    if (key == NULL)
+    if (key == NULL || strncmp(scan->name, scan->prefix, strlen(scan->prefix)) != 0)
         return KB_OK;
+    scan->told++;
     const kb_leftover leftover = {.key = key, .token = scan->id, .began_ms = scan->began_ms};
     return scan->fn(scan->ctx, &leftover, err);
 }
@@ -273,14 +276,15 @@ static kb_code list_uploads_page(kb_s3 *s3, const char *prefix, char **key_marke
     return kb_xml_scan(response.body, response.body_len, on_upload, scan, err);
 }
 
-kb_code kb_s3_list_uploads(kb_s3 *s3, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err)
+/* Tells the uploads whose names begin with `prefix` among those that the server lists for `asked`. */
+static kb_code tell_uploads(kb_upload_scan *common, const char *asked, kb_error *err)
 {
-    KB_AUTOFREE char *name_prefix = kb_object_name_prefix(s3->prefix, prefix);
     KB_AUTOFREE char *key_marker = NULL;
     KB_AUTOFREE char *id_marker = NULL;
     for (;;) {
-        KB_CLEANUP(upload_scan_done) kb_upload_scan scan = {.s3 = s3, .fn = fn, .ctx = ctx};
-        kb_code code = list_uploads_page(s3, name_prefix, &key_marker, &id_marker, &scan, err);
+        KB_CLEANUP(upload_scan_done) kb_upload_scan scan = *common;
+        kb_code code = list_uploads_page(scan.s3, asked, &key_marker, &id_marker, &scan, err);
+        common->told = scan.told;
         if (code != KB_OK)
             return code;
         if (!scan.is_truncated)
@@ -289,12 +293,24 @@ kb_code kb_s3_list_uploads(kb_s3 *s3, const char *prefix, kb_leftover_fn fn, voi
                       (key_marker == NULL || strcmp(scan.next_key, key_marker) != 0 || id_marker == NULL ||
                        scan.next_id == NULL || strcmp(scan.next_id, id_marker) != 0);
         if (!is_new)
-            return fail_listing(s3, "the listing of uploads goes round", err);
+            return fail_listing(scan.s3, "the listing of uploads goes round", err);
         free(key_marker);
         free(id_marker);
         key_marker = KB_TAKE(scan.next_key);
         id_marker = KB_TAKE(scan.next_id);
     }
+}
+
+kb_code kb_s3_list_uploads(kb_s3 *s3, const char *prefix, kb_leftover_fn fn, void *ctx, kb_error *err)
+{
+    KB_AUTOFREE char *name_prefix = kb_object_name_prefix(s3->prefix, prefix);
+    kb_upload_scan scan = {.s3 = s3, .fn = fn, .ctx = ctx, .prefix = name_prefix};
+    kb_code code = tell_uploads(&scan, name_prefix, err);
+    /* There are servers that know the prefix of uploads only as a whole key, and list all of them without
+     * one. */
+    if (code != KB_OK || scan.told > 0 || name_prefix[0] == '\0')
+        return code;
+    return tell_uploads(&scan, "", err);
 }
 
 kb_code kb_s3_abort(kb_s3 *s3, const char *name, const char *upload_id, bool is_hasty, kb_error *err)
