@@ -42,9 +42,13 @@ static kb_code parse_s3_option(const char *location, const char *name, size_t le
                (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
         storage->s3.path_style = value[0] == 't';
         storage->s3.has_path_style = true;
+    } else if (strcmp(key, "allow_http") == 0 &&
+               (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
+        storage->s3.allow_http = value[0] == 't';
     } else {
         return kb_fail(err, KB_USAGE_ERROR,
-                       "--path '%s': expected region=, endpoint= or path_style=true|false, got '%s'",
+                       "--path '%s': expected region=, endpoint=, path_style=true|false or "
+                       "allow_http=true|false, got '%s'",
                        location, key);
     }
     return KB_OK;

@@ -1,7 +1,7 @@
 /*
  * config_location - a store as one word: the argument of --path.
  *
- * file:///dir or a plain path, s3://bucket/prefix?region=&endpoint=&path_style=,
+ * file:///dir or a plain path, s3://bucket/prefix?region=&endpoint=&path_style=&allow_http=,
  * azure://account/container/prefix, gs://bucket/prefix. Threads: pure.
  */
 #ifndef KB_COMMON_CONTRACT_CONFIG_LOCATION_H

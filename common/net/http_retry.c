@@ -137,13 +137,14 @@ static void tell_breaker(const kb_run *run, bool is_failure)
     kb_breaker *breaker = run->retry->options.breaker;
     if (breaker == NULL)
         return;
-    bool was_open = kb_breaker_is_open(breaker);
+    bool was_open = kb_breaker_is_open(breaker), is_open = false;
     if (is_failure)
         kb_breaker_on_failure(breaker, now_ms(run));
     else
         kb_breaker_on_success(breaker, now_ms(run));
-    if (kb_breaker_is_open(breaker) != was_open)
-        emit(run, KB_HTTP_EVENT_BREAKER);
+    is_open = kb_breaker_is_open(breaker);
+    if (is_open != was_open)
+        emit(run, is_open ? KB_HTTP_EVENT_OPEN : KB_HTTP_EVENT_CLOSED);
 }
 
 /* ---- one try ---- */
@@ -245,7 +246,9 @@ static kb_code back_off(kb_run *run, const kb_http_response *response, kb_error 
     int64_t left = run->start_ms + o->max_ms - now_ms(run);
     if (run->attempt.number >= o->max_tries || wait > left)
         return give_up(run, err);
-    emit(run, KB_HTTP_EVENT_RETRY);
+    const char *method = run->call->request.method;
+    bool is_read = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+    emit(run, is_read ? KB_HTTP_EVENT_RETRY_READ : KB_HTTP_EVENT_RETRY_WRITE);
     kb_code code = wait_ms(run, wait, err);
     if (code == KB_OK)
         run->attempt.number++;

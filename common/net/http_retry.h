@@ -19,8 +19,10 @@
 typedef struct kb_http_retry kb_http_retry;
 
 typedef enum kb_http_event {
-    KB_HTTP_EVENT_RETRY,   /* a try failed, another follows */
-    KB_HTTP_EVENT_BREAKER, /* the breaker opened or closed; see kb_breaker_is_open */
+    KB_HTTP_EVENT_RETRY_READ, /* a GET or HEAD failed, another follows */
+    KB_HTTP_EVENT_RETRY_WRITE,
+    KB_HTTP_EVENT_OPEN, /* of the breaker: calls wait */
+    KB_HTTP_EVENT_CLOSED,
 } kb_http_event;
 
 /* Borrowed for the life of the kb_http_retry; 0 and NULL mean the default. */

@@ -58,6 +58,7 @@ kb_code kb_memory_plan_make(const kb_memory_request *request, kb_memory_plan *re
     *ret_plan = (kb_memory_plan){
         .budget_bytes = budget,
         .spare_bytes = budget - shared_bytes(&r) - partitions * partition_bytes(&r),
+        .part_bytes = r.part_bytes,
         .encoders = r.encoders,
         .uploads = r.uploads,
         .partitions = partitions,

@@ -24,6 +24,7 @@ typedef struct kb_memory_request {
 typedef struct kb_memory_plan {
     uint64_t budget_bytes; /* M */
     uint64_t spare_bytes;  /* M less all that is promised below: for records larger than a frame */
+    uint64_t part_bytes;   /* as asked for, or the smallest */
     size_t encoders;
     size_t uploads;
     size_t partitions;          /* read at the same time */

@@ -158,6 +158,7 @@ static kb_code plan_memory(pipeline *p, kb_error *err)
     };
     if (kb_memory_plan_make(&request, &p->memory, err) != KB_OK)
         return err->code;
+    kb_storage_limit_part_bytes(settings->storage, (size_t)p->memory.part_bytes);
     if (settings->metrics != NULL)
         kb_metric_set(settings->metrics->memory_budget, (double)p->memory.budget_bytes);
     return KB_OK;

@@ -59,7 +59,7 @@ static kb_code on_identified(void *ctx, const char *restore_id, kb_run_metrics *
 }
 
 /* A store that cannot be written is enough for a restore, but for its fence. */
-static kb_code open_storage(const kb_run_context *run, kb_storage **ret_storage, kb_error *err)
+static kb_code open_storage(kb_run_context *run, kb_storage **ret_storage, kb_error *err)
 {
     kb_code code = kb_run_context_storage(run, KB_FS_WRITE, ret_storage, err);
     if (code != KB_STORAGE_ACCESS_DENIED)

@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/contract/config_fields.h"
 #include "common/contract/config_support.h"
 #include "common/contract/exit_codes.h"
 #include "common/contract/version.h"
@@ -146,7 +147,8 @@ void kb_run_context_done(kb_run_context *run)
 
 static const char *backend_name(const kb_worker_config *config)
 {
-    return config->storage.backend == KB_CONFIG_FILESYSTEM ? "filesystem" : "";
+    return config->storage.backend != KB_CONFIG_NO_STORAGE ? kb_config_backend_name(config->storage.backend)
+                                                           : "";
 }
 
 static const char *algorithm_name(const kb_worker_config *config)
@@ -218,15 +220,50 @@ kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char
 
 /* ---- what commands open ---- */
 
-kb_code kb_run_context_storage(const kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
-                               kb_error *err)
+/* The label of a store's circuit: its host, or what stands for it. */
+static const char *store_endpoint(const kb_config_storage *storage)
 {
-    const kb_config_storage *storage = &run->config->storage;
-    if (storage->backend != KB_CONFIG_FILESYSTEM)
-        return kb_fail(err, KB_CONFIG_INVALID,
-                       "storage: a storage block is required; hint: give storage in the file%s",
-                       mode == KB_FS_READ ? ", or --path" : "");
-    return kb_storage_open_filesystem(storage->filesystem_path, mode, ret_storage, err);
+    const char *endpoint = storage->backend == KB_CONFIG_S3      ? storage->s3.endpoint
+                           : storage->backend == KB_CONFIG_AZURE ? storage->azure.endpoint
+                                                                 : storage->gcs.endpoint;
+    if (endpoint == NULL)
+        return kb_config_backend_name(storage->backend);
+    const char *host = strstr(endpoint, "://");
+    return host != NULL ? host + 3 : endpoint;
+}
+
+/* Events come from any thread, while requests are under way. */
+static void on_store_event(void *ctx, kb_http_event event)
+{
+    kb_run_context *run = ctx;
+    const char *endpoint = store_endpoint(&run->config->storage);
+    if (event == KB_HTTP_EVENT_OPEN)
+        kb_log(KB_LOG_WARN, "the store does not answer: requests wait", KB_STR("endpoint", endpoint));
+    if (event == KB_HTTP_EVENT_CLOSED)
+        kb_log(KB_LOG_INFO, "the store answers again", KB_STR("endpoint", endpoint));
+    if (run->run_metrics == NULL)
+        return;
+    if (event == KB_HTTP_EVENT_OPEN || event == KB_HTTP_EVENT_CLOSED) {
+        kb_metric_set(kb_run_metrics_circuit(run->run_metrics, endpoint), event == KB_HTTP_EVENT_OPEN);
+        return;
+    }
+    kb_run_metrics_add_retry(run->run_metrics, event == KB_HTTP_EVENT_RETRY_READ ? KB_RETRY_STORAGE_READ
+                                                                                 : KB_RETRY_STORAGE_WRITE);
+    kb_run_metrics_store_error(run->run_metrics, KB_CLASS_STORE_TRANSIENT);
+}
+
+kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage, kb_error *err)
+{
+    const kb_worker_config *config = run->config;
+    const kb_storage_env env = {
+        .trust_dir = config->trust_dir,
+        .circuit_breaker = &config->circuit_breaker,
+        .stop = run->stop,
+        .stop_grace_ms = config->limits.shutdown_grace_secs * 1000,
+        .on_event = on_store_event,
+        .event_ctx = run,
+    };
+    return kb_storage_open(&config->storage, &env, mode, ret_storage, err);
 }
 
 static const char *source_text(const kb_secret_source *source)

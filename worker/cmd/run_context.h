@@ -25,6 +25,7 @@
 #include "worker/report/run_metrics.h"
 #include "worker/storage/storage.h"
 #include "worker/storage/storage_fs.h"
+#include "worker/storage/storage_open.h"
 
 typedef struct kb_run_context {
     const kb_flags *flags;
@@ -52,8 +53,8 @@ kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char
 /* The lineage that the command is about; NULL = none. Prune takes -b for one as well. Borrowed. */
 const char *kb_run_context_lineage(const kb_run_context *run);
 
-/* Opens the configured store. Owned by the caller. */
-kb_code kb_run_context_storage(const kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
+/* Opens the configured store, whose events it counts. Owned by the caller, freed before the run context. */
+kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
                                kb_error *err) KB_CHECK;
 
 /* The client options of a Kafka block; what is not borrowed from the configuration is owned by the struct. */
