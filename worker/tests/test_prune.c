@@ -254,7 +254,7 @@ static void kb_prune_run_keeps_what_open_backups_build_on(void **state)
     make_three(&t);
     test_clock clock;
     test_clock_init(&clock);
-    AUTO_JOURNAL *open = make_open(t.store.storage, &clock, &(made_backup){D4, D1, {{50, NULL}}, 1});
+    kb_journal_free(make_open(t.store.storage, &clock, &(made_backup){D4, D1, {{50, NULL}}, 1}));
     prune_well(&t, 1);
     assert_rows(t.result.marked, "20250102:surplus ");
     assert_rows(t.result.kept,
@@ -270,7 +270,7 @@ static void kb_prune_run_skips_a_marked_base_of_an_open_backup(void **state)
     make_doomed(&t);
     test_clock clock;
     test_clock_init(&clock);
-    AUTO_JOURNAL *open = make_open(t.store.storage, &clock, &(made_backup){D4, D1, {{50, NULL}}, 1});
+    kb_journal_free(make_open(t.store.storage, &clock, &(made_backup){D4, D1, {{50, NULL}}, 1}));
     prune_well(&t, 1);
     assert_rows(t.result.deleted, "");
     assert_rows(t.result.kept, "20250104:open 20250102:newest 20250101:base of an open backup ");
@@ -521,7 +521,7 @@ static void kb_prune_run_leaves_objects_of_open_backups(void **state)
     test_clock clock;
     test_clock_init(&clock);
     const made_backup begun = {D2, D1, {{30, NULL}}, 1};
-    AUTO_JOURNAL *open = make_open(t.store.storage, &clock, &begun);
+    kb_journal_free(make_open(t.store.storage, &clock, &begun));
     put_made_objects(t.store.storage, &begun);
     set_age_below(&t.store, D2, 40 * DAY_MS);
     prune_well(&t, 1);
