@@ -362,13 +362,13 @@ static char *next_line(watch *w)
     }
     for (; w->next < api->event_count; w->next++) {
         const kb_fake_event *e = &api->events[w->next];
-        if (strcmp(e->collection, w->target.collection) != 0 || e->version < w->version)
+        if (strcmp(e->collection, w->target.collection) != 0 || e->version <= w->version)
             continue;
         if (e->raw != NULL) {
             w->next++;
             return kb_strdup(e->raw);
         }
-        if (e->version == w->version || !is_wanted(e->object, &w->target, w->selector))
+        if (!is_wanted(e->object, &w->target, w->selector))
             continue;
         w->next++;
         return event_line(e->type, e->object);

@@ -226,6 +226,7 @@ void kb_fake_api_send_raw(kb_fake_api *api, const char *plural, const char *byte
     }
     if (collection == NULL)
         abort();
+    api->version++;
     log_event(api, "RAW", collection, NULL, bytes);
     pthread_mutex_unlock(&api->mutex);
 }
