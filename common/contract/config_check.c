@@ -81,9 +81,16 @@ static void check_backup_identity(const kb_check *check)
         return;
     }
     KB_AUTOFREE char *id = kb_name_with_stamp(config->backup_id, KB_STAMP_SAMPLE);
-    const char *problem = kb_name_new_id_problem(id, KB_NAME_BACKUP_ID_MAX);
+    bool is_lineage = kb_worker_config_lineage(config) != NULL;
+    size_t max = is_lineage ? KB_NAME_BACKUP_ID_MAX - KB_STAMP_LEN - 1 : KB_NAME_BACKUP_ID_MAX;
+    const char *problem = kb_name_new_id_problem(id, max);
     if (problem != NULL)
         fail(check, "backup_id", "'%.60s' is no name for a backup: %s", config->backup_id, problem);
+    else if (is_lineage && kb_name_has_stamp(config->backup_id))
+        fail(check, "backup_id",
+             "'%.60s' names a series of backups here, each of which gets a time of its own; hint: leave out "
+             "{stamp}",
+             config->backup_id);
 }
 
 static void check_read_identity(const kb_check *check, kb_command command)
@@ -171,11 +178,20 @@ static void check_compression(const kb_check *check)
         fail(check, "backup.compression_level", "expected an integer from 1 to 12 for lz4, got %lld", level);
 }
 
+static void check_incremental(const kb_check *check)
+{
+    const kb_worker_config *config = check->config;
+    if (config->backup.incremental && kb_worker_config_lineage(config) == NULL)
+        fail(check, "backup.incremental",
+             "only backups of a lineage are incremental; hint: give lineage: NAME");
+}
+
 static void check_backup(const kb_check *check)
 {
     const kb_worker_config *config = check->config;
     const kb_yaml_node *stop = kb_yaml_find(config->tree, "backup.stop_at_current_offsets");
     check_compression(check);
+    check_incremental(check);
     if (config->backup.continuous && stop != NULL && stop->text != NULL &&
         strncasecmp(stop->text, "true", 5) == 0)
         fail(check, "backup.continuous",

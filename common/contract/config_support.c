@@ -44,10 +44,7 @@ static void check_gssapi(const kb_support *support, const kb_config_kafka *kafka
 static void check_backup(const kb_support *support)
 {
     const kb_worker_config *config = support->config;
-    refuse(support, config->offset_storage.is_given, "offset_storage");
     refuse(support, config->backup.continuous, "backup.continuous");
-    refuse(support, config->backup.incremental && kb_worker_config_is_given(config, "backup.incremental"),
-           "backup.incremental");
     refuse(support, config->backup.consumer_group_snapshot, "backup.consumer_group_snapshot");
 }
 
@@ -76,7 +73,6 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     kb_problems problems;
     kb_problems_init(&problems, config->file);
     const kb_support support = {config, &problems};
-    refuse(&support, config->lineage != NULL && command == KB_COMMAND_BACKUP, "lineage");
     refuse(&support, config->resource.block.is_given, "resource");
     check_storage(&support);
     if (command == KB_COMMAND_BACKUP)

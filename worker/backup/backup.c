@@ -8,11 +8,14 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "worker/backup/base.h"
+#include "worker/backup/lineage_lock.h"
 #include "worker/backup/pipeline.h"
 #include "worker/backup/plan.h"
 #include "worker/backup/resume.h"
 #include "worker/backup/seal.h"
 #include "worker/catalog/catalog.h"
+#include "worker/catalog/reuse.h"
 
 #define KB_CONNECT_DEADLINE_MS 60000
 
@@ -23,11 +26,16 @@ typedef struct backup_run {
     kb_kafka_admin *admin;
     kb_kafka_cluster cluster;
     kb_topic_facts *facts;
+    kb_base base;          /* empty without one */
+    char *lineage_cluster; /* of the newest backup of the lineage; NULL = unknown */
+    bool is_idle;          /* there was nothing new to back up */
 } backup_run;
 
 static void backup_run_done(backup_run *run)
 {
     free(run->facts);
+    free(run->lineage_cluster);
+    kb_base_done(&run->base);
     kb_kafka_admin_free(run->admin);
     kb_breaker_free(run->breaker);
     kb_kafka_cluster_done(&run->cluster);
@@ -44,6 +52,26 @@ static void on_waiting(void *ctx, const kb_holder *holder, const char *since)
     kb_log_limited(KB_LOG_WARN, "waiting for another attempt that holds the backup",
                    KB_STR("host", holder->host), KB_STR("pod", holder->pod_name), KB_INT("pid", holder->pid),
                    KB_STR("since", since));
+}
+
+static kb_code enter_lineage(backup_run *run, kb_error *err)
+{
+    const kb_backup_settings *settings = run->settings;
+    const kb_lineage_lock lock = {
+        .settings = settings,
+        .require_conditional_put = settings->config->storage.s3.require_conditional_put,
+        .lock_wait_ms = settings->config->limits.lock_wait_secs * 1000,
+        .on_waiting = on_waiting,
+        .on_waiting_ctx = run,
+    };
+    if (settings->lineage == NULL)
+        return KB_OK;
+    kb_progress_set_text(settings->progress, KB_REPORT_LINEAGE, settings->lineage);
+    if (kb_lineage_enter(&lock, &run->lineage_cluster, err) != KB_OK)
+        return err->code;
+    kb_progress_set_waiting(settings->progress, NULL);
+    kb_progress_set_state(settings->progress, KB_RUN_PREFLIGHT);
+    return KB_OK;
 }
 
 static kb_code open_journal(backup_run *run, kb_error *err)
@@ -116,37 +144,65 @@ static kb_code check_case(const backup_run *run, kb_error *err)
 
 /* ---- getting hold of the backup ---- */
 
-/* Findings of planning are journaled like all others, so that a resumed attempt ends with them too. */
-static kb_code journal_plan_findings(const backup_run *run, const kb_finding_entry *findings, size_t count,
-                                     kb_error *err)
+/* The lineage's newest backup and this run must be of one cluster, whoever owns it. */
+static kb_code check_cluster(const backup_run *run, kb_error *err)
 {
-    if (count == 0)
+    if (run->lineage_cluster == NULL || run->cluster.cluster_id == NULL ||
+        strcmp(run->lineage_cluster, run->cluster.cluster_id) == 0)
         return KB_OK;
-    kb_journal_news news = {.findings = findings, .finding_count = count};
-    return kb_journal_progress(run->journal, &news, err);
+    return kb_fail(err, KB_FOREIGN_BACKUP,
+                   "lineage '%s' is of cluster %s, source.bootstrap_servers lead to cluster %s; hint: use "
+                   "another lineage",
+                   run->settings->lineage, run->lineage_cluster, run->cluster.cluster_id);
+}
+
+static kb_code make_plan(backup_run *run, kb_backup **ret_plan, bool *ret_has_news, kb_error *err)
+{
+    kb_base_done(&run->base);
+    return kb_backup_plan_make(run->settings, run->admin, run->cluster.cluster_id, &run->base, ret_plan,
+                               ret_has_news, err);
+}
+
+/*
+ * The plan is durable and names a base. Prune writes its mark and then looks for plans, we write the plan and
+ * then look for the mark: at least one sees the other. Once there is progress, this was done.
+ */
+static kb_code settle_base(backup_run *run, kb_error *err)
+{
+    const kb_backup *backup = kb_journal_backup(run->journal);
+    while (backup->base != NULL && !kb_journal_has_progress(run->journal)) {
+        bool marked = false;
+        if (kb_base_is_marked(run->settings->storage, backup->base, &marked, err) != KB_OK)
+            return err->code;
+        if (!marked)
+            break;
+        kb_log(KB_LOG_INFO, "the base was marked for deletion, planning anew", KB_STR("base", backup->base));
+        KB_AUTO_BACKUP kb_backup *plan = NULL;
+        bool has_news = false;
+        if (make_plan(run, &plan, &has_news, err) != KB_OK ||
+            kb_journal_replan(run->journal, KB_TAKE(plan), err) != KB_OK)
+            return err->code;
+        backup = kb_journal_backup(run->journal);
+    }
+    if (backup->base == NULL || run->base.backup != NULL)
+        return KB_OK;
+    return kb_base_open(&run->base, run->settings->storage, backup->base, err);
 }
 
 static kb_code begin(backup_run *run, kb_error *err)
 {
-    if (connect(run, err) != KB_OK)
-        return err->code;
     KB_AUTO_BACKUP kb_backup *plan = NULL;
-    if (kb_backup_plan_make(run->settings, run->admin, run->cluster.cluster_id, &plan, err) != KB_OK)
+    bool has_news = false;
+    if (connect(run, err) != KB_OK || check_cluster(run, err) != KB_OK ||
+        make_plan(run, &plan, &has_news, err) != KB_OK)
         return err->code;
-    kb_finding_entry *findings = KB_TAKE(plan->findings);
-    size_t count = plan->finding_count;
-    plan->finding_count = 0;
-    plan->finding_capacity = 0;
-    kb_code code = kb_journal_begin(run->journal, KB_TAKE(plan), err);
-    if (code == KB_OK)
-        code = journal_plan_findings(run, findings, count, err);
-    for (size_t i = 0; i < count; i++) {
-        free(findings[i].reason);
-        free(findings[i].topic);
-        free(findings[i].detail);
+    if (run->settings->only_news && !has_news) {
+        run->is_idle = true;
+        return KB_OK;
     }
-    free(findings);
-    return code;
+    if (kb_journal_begin(run->journal, KB_TAKE(plan), err) != KB_OK)
+        return err->code;
+    return settle_base(run, err);
 }
 
 static kb_code take_over(backup_run *run, kb_error *err)
@@ -162,10 +218,10 @@ static kb_code take_over(backup_run *run, kb_error *err)
             "the open backup '%s' is of cluster %s, source.bootstrap_servers lead to cluster %s; hint: use "
             "another backup_id",
             backup->backup_id, backup->cluster_id, run->cluster.cluster_id);
-    kb_code code = kb_journal_take_over(run->journal, err);
-    if (code == KB_OK)
-        kb_log(KB_LOG_INFO, "continuing an open backup", KB_INT("attempt", kb_journal_attempt(run->journal)));
-    return code;
+    if (kb_journal_take_over(run->journal, err) != KB_OK)
+        return err->code;
+    kb_log(KB_LOG_INFO, "continuing an open backup", KB_INT("attempt", kb_journal_attempt(run->journal)));
+    return settle_base(run, err);
 }
 
 /* FRESH and OPEN become owned; SEALED and COMPLETE stay for the caller. Another attempt may be faster: then
@@ -209,6 +265,14 @@ static int64_t count_work(const kb_backup *backup, int64_t *ret_done, int32_t *r
     return total;
 }
 
+static void tell_finding(kb_progress *progress, kb_finding finding, const kb_finding_entry *entry)
+{
+    kb_progress_add_finding(progress, finding, entry->topic, entry->partition, "%s",
+                            entry->detail != NULL ? entry->detail : "");
+    if (finding == KB_FINDING_DISCONTINUITY)
+        kb_progress_add_discontinuity(progress);
+}
+
 static void tell_findings(kb_progress *progress, const kb_backup *backup)
 {
     for (size_t i = 0; i < backup->skipped_count; i++)
@@ -217,13 +281,36 @@ static void tell_findings(kb_progress *progress, const kb_backup *backup)
         const kb_finding_entry *entry = &backup->findings[i];
         kb_finding finding;
         if (kb_finding_parse(entry->reason, &finding))
-            kb_progress_add_finding(progress, finding, entry->topic, entry->partition, "%s",
-                                    entry->detail != NULL ? entry->detail : "");
+            tell_finding(progress, finding, entry);
     }
 }
 
+static kb_code tell_segment(void *ctx, const kb_topic_entry *topic, const kb_partition_entry *partition,
+                            const kb_segment_entry *segment, kb_error *err)
+{
+    (void)topic, (void)partition, (void)err;
+    const backup_run *run = ctx;
+    kb_progress *progress = run->settings->progress;
+    kb_progress_add_found(progress, segment->count, segment->bytes);
+    kb_progress_add_raw_bytes(progress, segment->raw_bytes);
+    kb_progress_add_segment(progress);
+    if (run->settings->metrics != NULL)
+        kb_metric_add(run->settings->metrics->segments_reused, 1);
+    return KB_OK;
+}
+
+/* What the base gives counts as done. */
+static void tell_reused(backup_run *run)
+{
+    KB_AUTO_ERROR(err);
+    kb_progress_set_text(run->settings->progress, KB_REPORT_BASE, kb_journal_backup(run->journal)->base);
+    if (run->base.backup != NULL &&
+        kb_reuse_visit(kb_journal_backup(run->journal), run->base.backup, tell_segment, run, &err) != KB_OK)
+        kb_log(KB_LOG_WARN, "reused segments could not be counted", KB_ERRTEXT(&err));
+}
+
 /* What the journal holds already: of earlier attempts, or adopted. */
-static void tell_start(const backup_run *run)
+static void tell_start(backup_run *run)
 {
     const kb_backup *backup = kb_journal_backup(run->journal);
     kb_progress *progress = run->settings->progress;
@@ -242,6 +329,7 @@ static void tell_start(const backup_run *run)
     KB_AUTO_ERROR(err);
     if (kb_backup_totals_of(backup, &totals, &err) == KB_OK)
         kb_progress_add_found(progress, totals.records, totals.stored_bytes);
+    tell_reused(run);
     if (run->settings->metrics != NULL) {
         kb_run_metrics_set_snapshot(run->settings->metrics, total, total - done);
         kb_metric_add(run->settings->metrics->topics_skipped, backup->skipped_count);
@@ -273,10 +361,11 @@ static kb_code read_and_seal(backup_run *run, bool resumed, kb_backup **ret_back
         KB_OK)
         return err->code;
     tell_start(run);
-    if (kb_pipeline_run(settings, run->journal, run->admin, run->facts, err) != KB_OK)
+    if (kb_pipeline_run(settings, run->journal, run->admin, run->base.backup, run->facts, err) != KB_OK)
         return err->code;
     kb_progress_set_state(settings->progress, KB_RUN_FINISHING);
-    return kb_seal_backup(settings->storage, run->journal, settings->generator, ret_backup, err);
+    return kb_seal_backup(settings->storage, run->journal, run->base.backup, settings->generator, ret_backup,
+                          err);
 }
 
 /* Somebody else's seal, or our own before a kill: the rest needs no Kafka. */
@@ -284,7 +373,7 @@ static kb_code finish_sealed(backup_run *run, kb_backup **ret_backup, kb_error *
 {
     kb_progress_set_state(run->settings->progress, KB_RUN_FINISHING);
     KB_AUTO_BACKUP kb_backup *backup = kb_journal_take_backup(run->journal);
-    if (kb_catalog_publish(run->settings->storage, &backup, err) != KB_OK)
+    if (kb_seal_finish(run->settings->storage, &backup, err) != KB_OK)
         return err->code;
     kb_log(KB_LOG_INFO, "finished a backup that an earlier attempt had sealed");
     *ret_backup = KB_TAKE(backup);
@@ -306,10 +395,15 @@ kb_code kb_backup_run(const kb_backup_settings *settings, kb_backup **ret_backup
     KB_CLEANUP(backup_run_done) backup_run run = {.settings = settings};
     bool resumed = false;
     kb_progress_set_state(settings->progress, KB_RUN_PREFLIGHT);
+    if (enter_lineage(&run, err) != KB_OK)
+        return err->code;
     if (open_journal(&run, err) != KB_OK || get_hold(&run, &resumed, err) != KB_OK) {
         release(&run);
         return err->code;
     }
+    *ret_backup = NULL;
+    if (run.is_idle)
+        return KB_OK;
     kb_journal_state state = kb_journal_state_of(run.journal);
     if (state == KB_JOURNAL_COMPLETE || state == KB_JOURNAL_SEALED) {
         kb_code code = state == KB_JOURNAL_SEALED ? finish_sealed(&run, ret_backup, err)

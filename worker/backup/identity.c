@@ -73,6 +73,12 @@ static kb_code choose(const kb_identity_options *options, char **ret_id, kb_erro
         return KB_OK;
     }
     int64_t slot = slot_of_job(options->job_name, options->cron_job, options->now_ms);
+    if (slot < 0 && options->find_own != NULL) {
+        if (options->find_own(options->ctx, ret_id, err) != KB_OK)
+            return err->code;
+        if (*ret_id != NULL)
+            return KB_OK;
+    }
     if (slot < 0)
         return first_free(options, ret_id, err);
     char stamp[KB_STAMP_SIZE];

@@ -16,6 +16,7 @@ typedef enum item_kind {
     ITEM_FRAME,
     ITEM_SEGMENT_END,
     ITEM_GAP,
+    ITEM_REUSE,
     ITEM_CUT,
     ITEM_DONE,
     ITEM_LOST,
@@ -232,6 +233,13 @@ void kb_lane_push_gap(kb_lane *lane, int64_t start, int64_t end)
     item->start = start;
     item->end = end;
     item->time_ms = kb_clock_wall_ms();
+    push(lane, item);
+}
+
+void kb_lane_push_reuse(kb_lane *lane, int64_t up_to)
+{
+    kb_lane_item *item = item_new(lane, ITEM_REUSE);
+    item->end = up_to;
     push(lane, item);
 }
 
@@ -535,6 +543,10 @@ static kb_code process(kb_lane *lane, kb_lane_item *item, kb_error *err)
         return code;
     case ITEM_GAP:
         post_mark(lane, item, KB_LEDGER_GAP, true);
+        return KB_OK;
+    case ITEM_REUSE:
+        close_segment(lane);
+        post_mark(lane, item, KB_LEDGER_REUSE, true);
         return KB_OK;
     case ITEM_CUT:
         lane->cut = item->end;

@@ -72,6 +72,9 @@ void kb_lane_push_frame(kb_lane *lane, kb_frame *owned_frame, uint64_t extra_byt
 void kb_lane_push_segment_end(kb_lane *lane, int64_t to);
 /* [start, end) is gone; journaled before anything after it is published. */
 void kb_lane_push_gap(kb_lane *lane, int64_t start, int64_t end);
+/* The base's segments up to `up_to` are reused after all; what was published below is void. Journaled before
+ * anything after it is published. */
+void kb_lane_push_reuse(kb_lane *lane, int64_t up_to);
 /* The cut of a compacted partition rises; journaled before anything after it is published. */
 void kb_lane_push_cut(kb_lane *lane, int64_t cut, int64_t time_ms);
 /* All up to `position` is read. */

@@ -24,6 +24,7 @@ typedef struct kb_ledger kb_ledger;
 typedef enum kb_ledger_kind {
     KB_LEDGER_SEGMENT, /* a segment is durable */
     KB_LEDGER_GAP,     /* [start, end) cannot be read any more: RetentionGap */
+    KB_LEDGER_REUSE,   /* the base is reused up to `end` after all: the partition's new segments are void */
     KB_LEDGER_CUT,     /* the cut of a compacted partition was raised to `end` */
     KB_LEDGER_DONE,    /* nothing more to read; everything below `end` is covered */
     KB_LEDGER_LOST,    /* the rest up to the cut cannot be read: `state` says why */

@@ -158,7 +158,22 @@ static void fold(kb_ledger_news *news, news_part *part, const kb_ledger_event *e
     case KB_LEDGER_FINDING:
         add_finding(news, event->reason, event->topic, event->partition, kb_strdup_opt(event->detail));
         break;
+    case KB_LEDGER_REUSE: /* by void_segments */
+        break;
     }
+}
+
+/* What this partition's earlier events in the batch brought is void with the rest. */
+static void void_segments(kb_ledger_news *news, news_part *part, const kb_ledger_event *events, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (events[i].kind == KB_LEDGER_SEGMENT && events[i].partition == events[at].partition &&
+            strcmp(events[i].topic, events[at].topic) == 0)
+            news->kept[i] = false;
+    part->segment_count = 0;
+    part->gap_count = 0;
+    part->progress.reuse_up_to = events[at].end;
+    part->progress.position = events[at].end;
 }
 
 static const kb_topic_event *find_lost(const kb_lost_topics *lost, const char *topic)
@@ -180,7 +195,11 @@ static kb_code fold_events(kb_ledger_news *news, const kb_backup *backup, const 
                            events[i].partition);
         if (planned->done || find_lost(lost, events[i].topic) != NULL)
             continue;
-        fold(news, part_of(news, index, events[i].topic, planned), &events[i]);
+        news_part *part = part_of(news, index, events[i].topic, planned);
+        if (events[i].kind == KB_LEDGER_REUSE)
+            void_segments(news, part, events, i);
+        else
+            fold(news, part, &events[i]);
         news->kept[i] = true;
     }
     return KB_OK;

@@ -26,6 +26,8 @@ void kb_task_init(kb_task *task, const kb_task_rules *rules, kb_lanes *lanes, co
         .position = partition->to,
         .cut = partition->cut,
         .segment_from = partition->to,
+        .reuse_floor = -1,
+        .reused_up_to = -1,
         .restart_at = -1,
     };
     task->lane = kb_lane_new(lanes, topic, partition, task);
@@ -314,6 +316,34 @@ void kb_task_skip_gap(kb_task *task, int64_t end)
     }
 }
 
+/* Drops the open segment; whoever goes on sets the position. */
+static void drop_open(kb_task *task)
+{
+    free_frame(task);
+    task->segment_bytes = 0;
+    task->segment_records = 0;
+}
+
+static void go_on_at(kb_task *task, int64_t offset)
+{
+    __atomic_store_n(&task->position, offset, __ATOMIC_RELAXED);
+    task->segment_from = offset;
+    task->state = KB_TASK_WAITING;
+    if (offset < task->cut)
+        return;
+    task->state = KB_TASK_READING;
+    reach_end(task);
+}
+
+void kb_task_reuse_base(kb_task *task)
+{
+    drop_open(task);
+    task->reused_up_to = task->reuse_floor;
+    task->reuse_floor = -1;
+    kb_lane_push_reuse(task->lane, task->reused_up_to);
+    go_on_at(task, task->reused_up_to);
+}
+
 void kb_task_lose(kb_task *task, kb_topic_state state, const char *reason, char *owned_detail)
 {
     close_segment(task, task->position);
@@ -335,12 +365,14 @@ void kb_task_fail(kb_task *task, kb_error *err)
 
 void kb_task_restart(kb_task *task, int64_t offset)
 {
-    free_frame(task);
-    task->segment_bytes = 0;
-    task->segment_records = 0;
+    drop_open(task);
+    kb_lane_push_restarted(task->lane);
+    if (offset < task->reused_up_to) { /* the lane dropped that, too */
+        kb_lane_push_reuse(task->lane, task->reused_up_to);
+        offset = task->reused_up_to;
+    }
     __atomic_store_n(&task->position, offset, __ATOMIC_RELAXED);
     task->segment_from = offset;
-    kb_lane_push_restarted(task->lane);
     if (task->rounds > 0) /* the lane may have dropped it */
         kb_lane_push_cut(task->lane, task->cut, kb_clock_wall_ms());
     task->state = KB_TASK_WAITING;

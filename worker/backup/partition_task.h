@@ -58,6 +58,9 @@ typedef struct kb_task {
     int64_t segment_bytes, segment_records, segment_began_ms;
     kb_frame *frame;
     uint64_t frame_extra_bytes, frame_payload_bytes;
+    /* reading again what the base holds in small segments */
+    int64_t reuse_floor;  /* below it a lost range is taken from the base; -1: nothing is read again */
+    int64_t reused_up_to; /* it was taken from the base up to here; -1: it was not */
     /* catching up */
     int rounds;
     int64_t round_start, round_found;
@@ -85,6 +88,8 @@ void kb_task_on_timer(kb_task *task, int64_t now_ms);
 
 /* [position, end) is gone from the log. */
 void kb_task_skip_gap(kb_task *task, int64_t end);
+/* [position, ...) is gone from the log, but the base has what lies below reuse_floor: goes on from there. */
+void kb_task_reuse_base(kb_task *task);
 /* What is left cannot be read; detail is moved in. */
 void kb_task_lose(kb_task *task, kb_topic_state state, const char *reason, char *owned_detail);
 /* Ends the task with an error (moved) after handing over what was read. */

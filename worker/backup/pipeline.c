@@ -13,6 +13,7 @@
 #include "worker/backup/memory_plan.h"
 #include "worker/backup/partition_task.h"
 #include "worker/backup/poller.h"
+#include "worker/catalog/reuse.h"
 
 #define KB_PUBLISHERS 4
 #define KB_MAX_HANDLES 4
@@ -243,7 +244,8 @@ static bool needs_reading(const kb_backup *backup, const kb_partition_entry *par
 }
 
 /* Partitions without anything to read are journaled as done; the others become tasks. */
-static void make_tasks(pipeline *p, const kb_backup *backup, const kb_topic_facts *facts)
+static void make_tasks(pipeline *p, const kb_backup *backup, const kb_backup *base,
+                       const kb_topic_facts *facts)
 {
     bool catch_up = p->settings->config->backup.compacted_end == KB_CONFIG_CAUGHT_UP;
     int64_t began_ms = kb_clock_boot_ms() - (kb_clock_wall_ms() - backup->created_at);
@@ -259,6 +261,9 @@ static void make_tasks(pipeline *p, const kb_backup *backup, const kb_topic_fact
             task->delete_retention_ms = facts[t].delete_retention_ms;
             if (partition->to > partition->from)
                 task->read_began_ms = began_ms;
+            if (base != NULL)
+                task->reuse_floor = kb_reuse_floor(
+                    partition, kb_backup_find_partition(base, topic->name, partition->partition));
             KB_AUTOFREE char *name = kb_asprintf("%s/%" PRId32, task->topic, task->partition);
             kb_map_puts(p->by_name, name, task);
         }
@@ -463,7 +468,8 @@ static void pipeline_done(pipeline *p)
     kb_run_control_done(&p->control);
 }
 
-static kb_code start_all(pipeline *p, kb_kafka_admin *admin, const kb_topic_facts *facts, kb_error *err)
+static kb_code start_all(pipeline *p, kb_kafka_admin *admin, const kb_backup *base,
+                         const kb_topic_facts *facts, kb_error *err)
 {
     const kb_backup *backup = kb_journal_backup(p->journal);
     p->plan = copy_head(backup);
@@ -473,7 +479,7 @@ static kb_code start_all(pipeline *p, kb_kafka_admin *admin, const kb_topic_fact
     set_rules(p);
     p->by_name = kb_map_new(NULL);
     p->pollers.tasks = kb_calloc(count_partitions(backup), sizeof *p->pollers.tasks);
-    make_tasks(p, backup, facts);
+    make_tasks(p, backup, base, facts);
     if (start_ledger(p, admin, err) != KB_OK)
         return err->code;
     post_empty_partitions(p, backup);
@@ -497,13 +503,13 @@ static void set_pollers(pipeline *p, kb_kafka_admin *admin)
 }
 
 kb_code kb_pipeline_run(const kb_backup_settings *settings, kb_journal *journal, kb_kafka_admin *admin,
-                        const kb_topic_facts *facts, kb_error *err)
+                        const kb_backup *base, const kb_topic_facts *facts, kb_error *err)
 {
     pipeline p = {.settings = settings, .journal = journal};
     kb_run_control_init(&p.control, settings->stop);
     set_pollers(&p, admin);
     KB_AUTO_ERROR(start_err);
-    if (start_all(&p, admin, facts, &start_err) != KB_OK)
+    if (start_all(&p, admin, base, facts, &start_err) != KB_OK)
         kb_run_fail(&p.control, &start_err);
     else
         watch(&p);

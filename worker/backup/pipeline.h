@@ -21,11 +21,12 @@ typedef struct kb_topic_facts {
 } kb_topic_facts;
 
 /*
- * Reads every unfinished partition of the journal's backup to its end. facts: one for each topic, in order.
+ * Reads every unfinished partition of the journal's backup to its end. base: what the plan builds upon, NULL
+ * when it builds upon nothing. facts: one for each topic, in order.
  * KB_OK: all is read and journaled. Errors: KB_INTERRUPTED after a stop (what was read is durable as far as
  * the grace allowed), the first error of the run, or of a partition (the others are finished then).
  */
 kb_code kb_pipeline_run(const kb_backup_settings *settings, kb_journal *journal, kb_kafka_admin *admin,
-                        const kb_topic_facts *facts, kb_error *err) KB_CHECK;
+                        const kb_backup *base, const kb_topic_facts *facts, kb_error *err) KB_CHECK;
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/contract/exit_codes.h"
+#include "worker/backup/plan_reuse.h"
 #include "worker/backup/topic_select.h"
 
 #define KB_PLAN_DEADLINE_MS 120000
@@ -248,11 +249,12 @@ static kb_code read_offsets(kb_backup *plan, kb_kafka_admin *admin, kb_stop *sto
     return ask(admin, KB_KAFKA_OFFSET_LAST_STABLE, table->stable, table->count, stop, err);
 }
 
-/* Where reading starts; partitions that a specific start does not name start at the earliest. */
-static int64_t start_offset(const kb_config_start_offset *start, const char *topic,
+/* Where a full reading starts; partitions that a specific start does not name start at the earliest. Only the
+ * first backup of a lineage starts at the latest: later ones would be empty. */
+static int64_t start_offset(const kb_config_start_offset *start, bool is_first, const char *topic,
                             const kb_partition_entry *partition)
 {
-    if (start->kind == KB_CONFIG_LATEST)
+    if (start->kind == KB_CONFIG_LATEST && is_first)
         return partition->cut;
     int64_t from = partition->log_start;
     for (size_t i = 0; start->kind == KB_CONFIG_SPECIFIC && i < start->count; i++)
@@ -262,8 +264,8 @@ static int64_t start_offset(const kb_config_start_offset *start, const char *top
     return from < partition->cut ? from : partition->cut;
 }
 
-static kb_code set_cut(const kb_backup_settings *settings, kb_kafka_admin *admin, kb_backup *plan,
-                       kb_error *err)
+static kb_code set_cut(const kb_backup_settings *settings, kb_kafka_admin *admin, bool is_first,
+                       kb_backup *plan, kb_error *err)
 {
     KB_CLEANUP(offset_table_done) offset_table table = {0};
     if (read_offsets(plan, admin, settings->stop, &table, err) != KB_OK)
@@ -279,8 +281,8 @@ static kb_code set_cut(const kb_backup_settings *settings, kb_kafka_admin *admin
             partition->high_watermark =
                 table.end[n].offset > partition->cut ? table.end[n].offset : partition->cut;
             lag += partition->high_watermark - partition->cut;
-            partition->from =
-                start_offset(&settings->config->backup.start_offset, plan->topics[t].name, partition);
+            partition->from = start_offset(&settings->config->backup.start_offset, is_first,
+                                           plan->topics[t].name, partition);
             partition->to = partition->from;
         }
     }
@@ -318,6 +320,7 @@ static kb_backup *plan_head(const kb_backup_settings *settings, const char *clus
 {
     kb_backup *plan = kb_backup_new(settings->backup_id);
     plan->created_at = kb_clock_wall_ms();
+    kb_text_set(&plan->lineage, settings->lineage);
     kb_text_set(&plan->owner, settings->owner);
     kb_text_set(&plan->cluster_id, cluster_id);
     kb_text_set(&plan->compression, codec_name(settings->config));
@@ -328,14 +331,54 @@ static kb_backup *plan_head(const kb_backup_settings *settings, const char *clus
     return plan;
 }
 
+/* The partition's log must have grown, or anything else be there that the base does not have. */
+static bool has_records(const kb_backup *plan)
+{
+    for (size_t t = 0; t < plan->topic_count; t++)
+        for (size_t p = 0; p < plan->topics[t].listed_count; p++)
+            if (plan->topics[t].partitions[p].cut > plan->topics[t].partitions[p].from)
+                return true;
+    return false;
+}
+
+static kb_code use_base(const kb_backup_settings *settings, kb_kafka_admin *admin, kb_base *base,
+                        kb_backup *plan, bool *ret_has_news, kb_error *err)
+{
+    if (base->backup == NULL) {
+        *ret_has_news = has_records(plan);
+        return KB_OK;
+    }
+    return kb_plan_reuse(settings, admin, base, plan, ret_has_news, err);
+}
+
+static kb_code choose_base(const kb_backup_settings *settings, const kb_backup *plan, kb_base *base,
+                           bool *ret_is_first, kb_error *err)
+{
+    *ret_is_first = true;
+    if (settings->lineage == NULL)
+        return KB_OK;
+    bool has_complete = false;
+    if (kb_base_select(base, settings->storage, settings->lineage, &plan->content, &has_complete, err) !=
+        KB_OK)
+        return err->code;
+    *ret_is_first = !has_complete;
+    if (settings->full)
+        kb_base_done(base);
+    return KB_OK;
+}
+
 kb_code kb_backup_plan_make(const kb_backup_settings *settings, kb_kafka_admin *admin, const char *cluster_id,
-                            kb_backup **ret_plan, kb_error *err)
+                            kb_base *base, kb_backup **ret_plan, bool *ret_has_news, kb_error *err)
 {
     KB_AUTO_BACKUP kb_backup *plan = plan_head(settings, cluster_id);
-    if (choose_topics(settings, admin, plan, err) != KB_OK)
+    bool is_first = true;
+    if (choose_topics(settings, admin, plan, err) != KB_OK ||
+        choose_base(settings, plan, base, &is_first, err) != KB_OK)
         return err->code;
     if (plan->topic_count > 0 && (read_configs(plan, admin, settings->stop, err) != KB_OK ||
-                                  set_cut(settings, admin, plan, err) != KB_OK))
+                                  set_cut(settings, admin, is_first, plan, err) != KB_OK))
+        return err->code;
+    if (use_base(settings, admin, base, plan, ret_has_news, err) != KB_OK)
         return err->code;
     *ret_plan = KB_TAKE(plan);
     return KB_OK;

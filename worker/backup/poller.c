@@ -108,7 +108,12 @@ static void on_out_of_range(kb_poller *poller, kb_task *task)
         retry_later(task, kb_clock_boot_ms());
         return;
     }
-    if (task->position < start) {
+    if (task->position < start && task->position < task->reuse_floor) {
+        kb_log(KB_LOG_INFO, "retention was faster than reading small segments again; the base's are reused",
+               KB_STR("topic", task->topic), KB_INT("partition", task->partition),
+               KB_INT("offset", task->position), KB_INT("log_start", start));
+        kb_task_reuse_base(task);
+    } else if (task->position < start) {
         int64_t gap_end = start < task->cut ? start : task->cut;
         kb_log(KB_LOG_WARN, "records were removed before they could be read", KB_STR("topic", task->topic),
                KB_INT("partition", task->partition), KB_INT("offset", task->position),

@@ -21,6 +21,10 @@ typedef struct kb_backup_settings {
     const kb_kafka_options *kafka; /* of `source` */
     kb_storage *storage;
     const char *backup_id;
+    const char *lineage;   /* NULL = none: a backup by itself */
+    bool full;             /* read everything, even when there is a base */
+    bool only_news;        /* do nothing when there is nothing new */
+    bool adopt_lineage;    /* go on with a lineage of another owner */
     const char *generator; /* program and version */
     const char *owner;     /* namespace/name of the resource, or manual */
     kb_holder holder;

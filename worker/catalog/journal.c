@@ -662,7 +662,8 @@ kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *
     KB_AUTO_BACKUP kb_backup *plan = owned_plan;
     if (journal->replay.has_progress)
         return kb_fail(err, KB_ERR_INTERNAL, "backup '%s' has progress, its plan stays", journal->backup_id);
-    return open_attempt(journal, KB_JOURNAL_OPEN, plan, err);
+    bool is_owned = kb_journal_state_of(journal) == KB_JOURNAL_OWNED;
+    return open_attempt(journal, is_owned ? KB_JOURNAL_OWNED : KB_JOURNAL_OPEN, plan, err);
 }
 
 /* Whether the pending entry says just this: then the caller tries again what failed. */

@@ -87,7 +87,8 @@ kb_code kb_journal_begin(kb_journal *journal, kb_backup *owned_plan, kb_error *e
 /* Writes the `open` entry of this attempt; the plan stays; aborts unfinished uploads of the others.
  * KB_ERR_EXISTS when another attempt was first. */
 kb_code kb_journal_take_over(kb_journal *journal, kb_error *err) KB_CHECK;
-/* The same with another plan; only while no progress exists. */
+/* The same with another plan; only while no progress exists. Also for the attempt that owns the backup: its
+ * number rises by one. */
 kb_code kb_journal_replan(kb_journal *journal, kb_backup *owned_plan, kb_error *err) KB_CHECK;
 
 /*

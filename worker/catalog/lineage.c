@@ -114,7 +114,7 @@ static void take_head(kb_lineage_member *member, const kb_backup *backup)
 
 /* Only the first entry: in a complete backup the later ones may have been removed. */
 static kb_code read_first_entry(kb_storage *storage, const char *backup_id, kb_backup **ret_backup,
-                                kb_error *err)
+                                kb_holder *holder, kb_error *err)
 {
     KB_AUTOFREE char *key = kb_layout_journal_key(backup_id, 0);
     KB_AUTO_BLOB(blob);
@@ -125,9 +125,12 @@ static kb_code read_first_entry(kb_storage *storage, const char *backup_id, kb_b
         code = kb_replay_add(&replay, (const char *)blob.data, blob.len, err);
     if (code == KB_ERR_FORMAT || code == KB_ERR_TOO_LARGE || code == KB_ERR_NOT_FOUND)
         return kb_wrap_as(err, KB_BACKUP_CORRUPT, "journal entry '%s'", key);
-    if (code == KB_OK)
-        *ret_backup = KB_TAKE(replay.backup);
-    return code;
+    if (code != KB_OK)
+        return code;
+    kb_holder_done(holder);
+    kb_holder_copy(holder, &replay.last.holder);
+    *ret_backup = KB_TAKE(replay.backup);
+    return KB_OK;
 }
 
 static kb_catalog_state catalog_state_of(kb_journal_state state)
@@ -160,8 +163,9 @@ kb_code kb_lineage_confirm(kb_storage *storage, const char *lineage, kb_lineage_
                            bool *ret_is_member, kb_error *err)
 {
     KB_AUTO_BACKUP kb_backup *backup = NULL;
-    kb_code code = member->has_manifest ? read_first_entry(storage, member->backup_id, &backup, err)
-                                        : read_whole_journal(storage, member, &backup, err);
+    kb_code code = member->has_manifest
+                       ? read_first_entry(storage, member->backup_id, &backup, &member->holder, err)
+                       : read_whole_journal(storage, member, &backup, err);
     if (code != KB_OK)
         return code;
     *ret_is_member = is_same_text(backup->lineage, lineage);

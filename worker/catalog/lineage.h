@@ -51,11 +51,12 @@ typedef struct kb_lineage_member {
     char *cluster_id; /* NULL = unknown */
     char *base;       /* of the plan (of a complete backup: of its first plan); NULL = full backup */
     int64_t created_at;
+    kb_holder
+        holder; /* who wrote the last entry (of a complete backup: the first); texts NULL when not read */
     /* Of backups without manifest.json. */
     bool released;         /* the last entry is a release */
     uint32_t last_seq;     /* number of the last journal entry */
     int64_t last_entry_ms; /* its time by the store's clock */
-    kb_holder holder;      /* who wrote it; texts NULL when not read */
 } kb_lineage_member;
 
 typedef struct kb_lineage_members {

@@ -716,7 +716,7 @@ int64_t kb_partition_joined(const kb_partition_entry *partition)
 
 kb_code kb_partition_check_tiling(const kb_partition_entry *partition, kb_error *err)
 {
-    int64_t at = partition->from;
+    int64_t at = partition->reuse_up_to >= 0 ? partition->reuse_up_to : partition->from;
     size_t next_gap = 0;
     for (size_t i = 0; i < partition->segment_count; i++) {
         const kb_segment_entry *segment = &partition->segments[i];

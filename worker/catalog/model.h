@@ -76,7 +76,7 @@ typedef struct kb_partition_entry {
     int64_t cut;         /* first offset not backed up, last value */
     int64_t from;        /* covered range [from, to); `to` is the position while the backup is open */
     int64_t to;          /* foreign: from the first and last segment or gap */
-    int64_t reuse_up_to; /* base segments below it are reused; -1 = none */
+    int64_t reuse_up_to; /* base segments below it belong here but are not listed yet; -1 = none */
     int64_t records;     /* sums over the segments: kept by kb_partition_add_segment */
     kb_digest digest;
     kb_gap *gaps;
@@ -293,7 +293,8 @@ kb_code kb_backup_totals_of(const kb_backup *backup, kb_backup_totals *ret_total
  * `to` by what is known to be empty at the end. */
 int64_t kb_partition_joined(const kb_partition_entry *partition);
 /*
- * Whether the segments of a partition of ours tile [from, to): from of each segment is the `to` of the one
+ * Whether the segments of a partition of ours tile [from, to) (what the base gives is not looked at while
+ * reuse_up_to is set): from of each segment is the `to` of the one
  * before, the end of the gap between them, or the partition's from; gaps join likewise; to <= cut.
  * KB_ERR_FORMAT says where not.
  */

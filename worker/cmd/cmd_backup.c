@@ -11,20 +11,29 @@
 #include "worker/backup/backup.h"
 #include "worker/backup/identity.h"
 #include "worker/catalog/layout.h"
+#include "worker/catalog/lineage.h"
 #include "worker/cmd/retention_run.h"
 #include "worker/cmd/text_backup.h"
 
 #define KB_SUMMARY_MAX_BYTES 65536
 
+/* What the questions of identity are asked about. */
+typedef struct id_source {
+    kb_storage *storage;
+    const char *lineage; /* NULL = none */
+    const char *job_uid; /* may be NULL */
+} id_source;
+
 /* A backup of that id has begun when its journal or its manifest exists. */
 static kb_code is_used(void *ctx, const char *id, bool *ret_used, kb_error *err)
 {
+    const id_source *source = ctx;
     KB_AUTOFREE char *journal = kb_layout_journal_key(id, 0);
     KB_AUTOFREE char *manifest = kb_layout_manifest_key(id);
     const char *const keys[] = {journal, manifest};
     for (size_t i = 0; i < KB_ARRAY_LEN(keys); i++) {
         kb_object_info info;
-        kb_code code = kb_storage_head(ctx, keys[i], &info, err);
+        kb_code code = kb_storage_head(source->storage, keys[i], &info, err);
         if (code == KB_OK) {
             *ret_used = true;
             return KB_OK;
@@ -37,16 +46,55 @@ static kb_code is_used(void *ctx, const char *id, bool *ret_used, kb_error *err)
     return KB_OK;
 }
 
+/* An open backup of the lineage is this Job's when it wrote the last entry, a complete one when it began it:
+ * retries of a pod keep the Job. */
+static kb_code find_own(void *ctx, char **ret_id, kb_error *err)
+{
+    const id_source *source = ctx;
+    *ret_id = NULL;
+    if (source->lineage == NULL || source->job_uid == NULL || source->job_uid[0] == '\0')
+        return KB_OK;
+    const kb_holder self = {.job_uid = (char *)(uintptr_t)source->job_uid};
+    KB_CLEANUP(kb_lineage_members_done) kb_lineage_members members = {0};
+    if (kb_lineage_scan(source->storage, source->lineage, &members, err) != KB_OK)
+        return err->code;
+    for (size_t i = 0; i < members.count; i++) {
+        kb_lineage_member *member = &members.items[i];
+        bool is_member = member->confirmed;
+        KB_AUTO_ERROR(unreadable); /* then it is not ours to finish */
+        if (member->marked || member->state == KB_CATALOG_CLOSED)
+            continue;
+        if (!is_member &&
+            kb_lineage_confirm(source->storage, source->lineage, member, &is_member, &unreadable) != KB_OK)
+            continue;
+        if (!is_member || !kb_holder_is_same_job(&member->holder, &self))
+            continue;
+        *ret_id = kb_strdup(member->backup_id);
+        return KB_OK;
+    }
+    return KB_OK;
+}
+
+/* "{lineage}-{stamp}", or what is configured. Owned. */
+static char *id_template(const kb_worker_config *config)
+{
+    const char *lineage = kb_worker_config_lineage(config);
+    return lineage != NULL ? kb_lineage_backup_id(lineage, "{stamp}") : kb_strdup(config->backup_id);
+}
+
 static kb_code make_id(const kb_run_context *run, kb_storage *storage, char **ret_id, kb_error *err)
 {
+    KB_AUTOFREE char *template = id_template(run->config);
+    id_source source = {storage, kb_worker_config_lineage(run->config), run->env.job_uid};
     kb_identity_options options = {
-        .backup_id = run->config->backup_id,
+        .backup_id = template,
         .stamp = run->env.stamp,
         .job_name = run->env.job_name,
         .cron_job = run->config->resource.cron_job,
         .now_ms = kb_clock_wall_ms(),
         .is_used = is_used,
-        .ctx = storage,
+        .find_own = find_own,
+        .ctx = &source,
     };
     return kb_identity_make(&options, ret_id, err);
 }
@@ -104,9 +152,19 @@ static kb_code print_summary(const kb_run_context *run, const kb_backup *backup,
     return KB_OK;
 }
 
+/* The owner of a backup: the resource that it is made for. Owned by the caller. */
+static char *owner_of(const kb_worker_config *config)
+{
+    const kb_config_resource *resource = &config->resource;
+    if (!resource->block.is_given || resource->name == NULL)
+        return kb_strdup("manual");
+    return kb_asprintf("%s/%s", resource->namespace != NULL ? resource->namespace : "", resource->name);
+}
+
 static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *id, kb_error *err)
 {
     KB_CLEANUP(kb_run_kafka_done) kb_run_kafka kafka = {0};
+    KB_AUTOFREE char *owner = owner_of(run->config);
     if (kb_run_context_kafka(run, &run->config->source, &kafka, err) != KB_OK)
         return err->code;
     kb_backup_settings settings = {
@@ -114,8 +172,11 @@ static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *
         .kafka = &kafka.options,
         .storage = storage,
         .backup_id = id,
+        .lineage = kb_worker_config_lineage(run->config),
+        .full = run->flags->full || !run->config->backup.incremental,
+        .adopt_lineage = run->flags->adopt_lineage,
         .generator = KB_WORKER_GENERATOR,
-        .owner = "manual",
+        .owner = owner,
         .memory_bytes = run->memory_bytes,
         .threads = run->threads,
         .stop = run->stop,

@@ -205,6 +205,7 @@ kb_code kb_cmd_describe(kb_run_context *run, kb_error *err)
     };
     kb_catalog_state state;
     if (kb_run_context_storage(run, KB_FS_READ, &storage, err) != KB_OK ||
+        kb_run_context_find_backup(run, storage, err) != KB_OK ||
         kb_catalog_open(storage, run->config->backup_id, &options, &backup, &state, err) != KB_OK)
         return err->code;
     for (size_t i = 0; i < backup->warning_count; i++)

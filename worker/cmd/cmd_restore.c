@@ -118,6 +118,8 @@ kb_code kb_cmd_restore(kb_run_context *run, kb_error *err)
     kb_code code = kb_run_context_kafka(run, &run->config->target, &kafka, err);
     if (code == KB_OK)
         code = open_storage(run, &storage, err);
+    if (code == KB_OK)
+        code = kb_run_context_find_backup(run, storage, err);
     if (code == KB_OK) {
         kb_breaker *breaker = make_breaker(run->config);
         code = run_restore(run, &kafka.options, storage, breaker, err);

@@ -283,6 +283,7 @@ kb_code kb_cmd_validate(kb_run_context *run, kb_error *err)
     KB_CLEANUP(kb_storage_free_at) kb_storage *storage = NULL;
     KB_CLEANUP(kb_validate_result_done) kb_validate_result result = {0};
     if (kb_run_context_storage(run, KB_FS_READ, &storage, err) != KB_OK ||
+        kb_run_context_find_backup(run, storage, err) != KB_OK ||
         kb_run_context_observe(run, KB_RUN_KIND_VALIDATE, run->config->backup_id, NULL, err) != KB_OK)
         return err->code;
     kb_progress_set_state(run->progress, KB_RUN_RUNNING);

@@ -44,7 +44,7 @@ static const flag_row ROWS[] = {
     {"from-manifest", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_manifest)},
     {"from-backup-json", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_backup_json)},
     {"overlap", 0, FLAG_OVERLAP, FOR_RESTORE | FOR_VALIDATE, AT(overlap_skip)},
-    {"adopt-lineage", 0, FLAG_BOOL, 0, AT(adopt_lineage)},
+    {"adopt-lineage", 0, FLAG_BOOL, FOR_BACKUP, AT(adopt_lineage)},
     {"allow-unknown", 0, FLAG_BOOL, FOR_ALL, AT(allow_unknown)},
     {"allow-unset-env", 0, FLAG_BOOL, FOR_ALL, AT(allow_unset_env)},
     {"check-config", 0, FLAG_BOOL, FOR_ALL, AT(check_config)},
@@ -264,12 +264,15 @@ const char *kb_flags_help(void)
            "  -c, --config FILE       configuration, YAML; - is standard input\n"
            "      --path LOCATION     storage without a file: file:///dir or a plain path (validate, "
            "describe, list, prune)\n"
-           "  -b, --backup-id ID      the backup, or the lineage to prune; wins over the file\n"
+           "  -b, --backup-id ID      the backup, or the lineage to prune; wins over the file. For reading "
+           "also\n"
+           "                          the name of a lineage: its newest complete backup\n"
            "  -f, --format FORMAT     text or json: form of the result on standard output\n"
            "      --dry-run           restore: preflight only; prune: show what would be removed\n"
            "      --deep              validate: read every byte\n"
            "      --sample N/T        validate: read the N-th of T parts deeply\n"
            "      --full              backup: without a base\n"
+           "      --adopt-lineage     backup: go on with a lineage of another owner\n"
            "      --strict            prune: what the store refuses to remove is a finding\n"
            "      --allow-pruned      also a backup that is marked for removal\n"
            "      --from-manifest     trust manifest.json alone\n"

@@ -11,6 +11,8 @@
 #include "common/contract/config_support.h"
 #include "common/contract/exit_codes.h"
 #include "common/contract/version.h"
+#include "worker/catalog/layout.h"
+#include "worker/catalog/lineage.h"
 
 #define KB_MAX_HANDLES 4
 
@@ -264,6 +266,28 @@ kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage 
         .event_ctx = run,
     };
     return kb_storage_open(&config->storage, &env, mode, ret_storage, err);
+}
+
+kb_code kb_run_context_find_backup(kb_run_context *run, kb_storage *storage, kb_error *err)
+{
+    const char *name = run->config->backup_id;
+    KB_AUTOFREE char *prefix = kb_layout_backup_prefix(name);
+    KB_CLEANUP(kb_list_page_done) kb_list_page page = KB_LIST_PAGE_INIT;
+    const kb_list_options options = {.prefix = prefix, .by_folder = true, .max_entries = 1};
+    KB_AUTOFREE char *newest = NULL;
+    if (kb_storage_list_page(storage, &options, &page, err) != KB_OK)
+        return err->code;
+    if (page.count > 0 || page.next != NULL)
+        return KB_OK;
+    if (kb_lineage_newest(storage, name, &newest, err) != KB_OK)
+        return err->code;
+    if (newest == NULL)
+        return KB_OK;
+    kb_log(KB_LOG_INFO, "the newest complete backup of the lineage is read", KB_STR("lineage", name),
+           KB_STR("backup", newest));
+    free(run->config->backup_id);
+    run->config->backup_id = KB_TAKE(newest);
+    return KB_OK;
 }
 
 static const char *source_text(const kb_secret_source *source)

@@ -57,6 +57,12 @@ const char *kb_run_context_lineage(const kb_run_context *run);
 kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
                                kb_error *err) KB_CHECK;
 
+/*
+ * Commands that read a backup may be given the name of a lineage: when nothing lies below that id itself, the
+ * id in the configuration becomes that of the lineage's newest complete backup. No error when there is none.
+ */
+kb_code kb_run_context_find_backup(kb_run_context *run, kb_storage *storage, kb_error *err) KB_CHECK;
+
 /* The client options of a Kafka block; what is not borrowed from the configuration is owned by the struct. */
 typedef struct kb_run_kafka {
     kb_kafka_options options;

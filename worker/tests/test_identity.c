@@ -19,6 +19,13 @@ static kb_code used_until(void *ctx, const char *id, bool *ret_used, kb_error *e
     return KB_OK;
 }
 
+static kb_code find_own(void *ctx, char **ret_id, kb_error *err)
+{
+    (void)ctx, (void)err;
+    *ret_id = kb_strdup("o-20241231-235959");
+    return KB_OK;
+}
+
 static void make_sources_of_the_stamp_in_order(void **state)
 {
     (void)state;
@@ -48,6 +55,16 @@ static void make_sources_of_the_stamp_in_order(void **state)
           .is_used = used_until,
           .ctx = (void *)(uintptr_t)"o-20250101-120100"},
          "o-20250101-120101"},
+        {"begun by this job",
+         {.backup_id = "o-{stamp}", .now_ms = KB_NOW, .find_own = find_own},
+         "o-20241231-235959"},
+        {"slot before begun by this job",
+         {.backup_id = "o-{stamp}",
+          .job_name = "cj-28928880",
+          .cron_job = "cj",
+          .now_ms = KB_NOW,
+          .find_own = find_own},
+         "o-20250101-120000"},
         {"illegal id", {.backup_id = "../x", .now_ms = KB_NOW}, NULL},
         {"reserved id", {.backup_id = "restores", .now_ms = KB_NOW}, NULL},
         {"manifest in disguise", {.backup_id = "x.json", .now_ms = KB_NOW}, NULL},
