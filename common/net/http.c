@@ -733,8 +733,9 @@ static kb_http_failure classify(const kb_exchange *ex, CURLcode result)
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         return KB_HTTP_REFUSED;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL, or an answer that is no HTTP/1 */
+        return ex->response->sent ? KB_HTTP_BROKEN : KB_HTTP_REFUSED;
     default:
         return KB_HTTP_BROKEN;
     }

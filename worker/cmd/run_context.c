@@ -257,11 +257,16 @@ static void on_store_event(void *ctx, kb_http_event event)
 kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage, kb_error *err)
 {
     const kb_worker_config *config = run->config;
+    /* A backup finishes what it has begun; a restore has little to write, a reader nothing. */
+    static const int64_t restore_grace_ms = 5000;
+    int64_t grace_ms = mode == KB_FS_CREATE  ? config->limits.shutdown_grace_secs * 1000
+                       : mode == KB_FS_WRITE ? restore_grace_ms
+                                             : 0;
     const kb_storage_env env = {
         .trust_dir = config->trust_dir,
         .circuit_breaker = &config->circuit_breaker,
         .stop = run->stop,
-        .stop_grace_ms = config->limits.shutdown_grace_secs * 1000,
+        .stop_grace_ms = grace_ms,
         .on_event = on_store_event,
         .event_ctx = run,
     };

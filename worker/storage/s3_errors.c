@@ -42,6 +42,7 @@ static const struct {
     {"InvalidAccessKeyId", KB_S3_CREDENTIALS},
     {"InvalidBucketName", KB_S3_BUCKET},
     {"InvalidToken", KB_S3_CREDENTIALS},
+    {"InvalidTokenId", KB_S3_CREDENTIALS},
     {"NoSuchBucket", KB_S3_BUCKET},
     {"NoSuchKey", KB_S3_ABSENT},
     {"NoSuchUpload", KB_S3_ABSENT},
@@ -195,7 +196,7 @@ static const char *denied_hint(const kb_s3_error *error, const kb_s3_context *co
         return "the secret key does not belong to the access key id, or the region is not the endpoint's";
     if (strcmp(error->code, "InvalidAccessKeyId") == 0)
         return "the access key id is not known there";
-    if (strncmp(error->code, "Expired", 7) == 0 || strcmp(error->code, "InvalidToken") == 0 ||
+    if (strncmp(error->code, "Expired", 7) == 0 || strncmp(error->code, "InvalidToken", 12) == 0 ||
         strcmp(error->code, "TokenRefreshRequired") == 0)
         return "renew the session token";
     if (strcmp(context->verb, "GetObject") == 0 || strcmp(context->verb, "HeadObject") == 0)
