@@ -107,9 +107,7 @@ static kb_code parse(kb_scan *scan, const char *xml, size_t len, kb_error *err)
         return err->code;
     }
     if (status != XML_STATUS_OK)
-        return kb_fail(err, KB_ERR_FORMAT, "XML: %s in line %lu",
-                       XML_ErrorString(XML_GetErrorCode(scan->parser)),
-                       (unsigned long)XML_GetCurrentLineNumber(scan->parser));
+        return kb_fail(err, KB_ERR_FORMAT, "XML: %s", XML_ErrorString(XML_GetErrorCode(scan->parser)));
     return KB_OK;
 }
 
