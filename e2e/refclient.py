@@ -185,3 +185,36 @@ class RefClient:
             return {p: list(rec.decode((directory / str(p)).read_bytes(), p)) for p in partitions}
         finally:
             shutil.rmtree(directory)
+
+    # ---- groups ----
+    def commit(self, groups, metadata=""):
+        """groups: {group: {topic: {partition: offset}}}; the groups have no members."""
+        self.call("commit", metadata=metadata,
+                  groups={g: {t: {str(p): o for p, o in by.items()} for t, by in topics.items()}
+                          for g, topics in groups.items()})
+
+    def committed(self, *groups):
+        """{group: {topic: {partition: offset}}}; a group without offsets has {}."""
+        reply = self.call("committed", groups=groups)["groups"]
+        return {g: {t: {int(p): o["offset"] for p, o in by.items()} for t, by in topics.items()}
+                for g, topics in reply.items()}
+
+    def committed_metadata(self, group):
+        """{topic: {partition: metadata}}."""
+        reply = self.call("committed", groups=[group])["groups"][group]
+        return {t: {int(p): o["metadata"] for p, o in by.items()} for t, by in reply.items()}
+
+    def delete_groups(self, *groups):
+        self.call("delete_groups", groups=groups)
+
+    def join(self, group, topics, protocol="classic", commit=False, name="reference"):
+        """Joins a group as a member, until leave."""
+        self.call("join", group=group, topics=topics, protocol=protocol, commit=commit, client=name)
+
+    def leave(self, group):
+        self.call("leave", group=group)
+
+    def next(self, *groups):
+        """{group: {topic: {partition: value of the record that it reads next, None at the end}}}."""
+        reply = self.call("next", groups=groups, reset="none")["groups"]
+        return {g: {t: {int(p): v for p, v in by.items()} for t, by in topics.items()} for g, topics in reply.items()}

@@ -45,7 +45,6 @@ static void check_backup(const kb_support *support)
 {
     const kb_worker_config *config = support->config;
     refuse(support, config->backup.continuous, "backup.continuous");
-    refuse(support, config->backup.consumer_group_snapshot, "backup.consumer_group_snapshot");
 }
 
 static void check_restore(const kb_support *support)

@@ -48,6 +48,7 @@ import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -82,6 +83,7 @@ public final class RefClient {
     private final Properties base;
     private final Admin admin;
     private final Map<String, KafkaProducer<byte[], byte[]>> openTransactions = new HashMap<>();
+    private final Map<String, KafkaConsumer<byte[], byte[]>> joined = new HashMap<>();
 
     private RefClient(Properties base) {
         this.base = base;
@@ -129,6 +131,12 @@ public final class RefClient {
             case "end_transaction" -> endTransaction(c);
             case "generate" -> generate(c, reply);
             case "read" -> read(c, reply);
+            case "commit" -> commit(c);
+            case "committed" -> committed(c, reply);
+            case "delete_groups" -> admin.deleteConsumerGroups(names(c.get("groups"))).all().get();
+            case "join" -> join(c);
+            case "leave" -> joined.remove(c.get("group").asText()).close();
+            case "next" -> next(c, reply);
             default -> throw new IllegalArgumentException("unknown command " + c.get("cmd"));
         }
     }
@@ -361,6 +369,101 @@ public final class RefClient {
                 s.append(WORDS[random.nextInt(WORDS.length)]).append(random.nextInt(100)).append("\",\"");
             s.setLength(Math.max(size - 3, 1));
             return s.append("\"]}").toString().getBytes(StandardCharsets.UTF_8);
+        }
+    }
+
+    // ---- groups ----
+
+    private static List<String> names(JsonNode list) {
+        List<String> result = new ArrayList<>();
+        list.forEach(e -> result.add(e.asText()));
+        return result;
+    }
+
+    /** Commits "offsets" {topic: {partition: offset}} for each group of "groups" {group: offsets}. */
+    private void commit(JsonNode c) throws Exception {
+        String metadata = c.path("metadata").asText("");
+        List<Future<Void>> sent = new ArrayList<>();
+        c.get("groups").properties().forEach(group -> {
+            Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+            group.getValue().properties().forEach(topic -> topic.getValue().properties().forEach(e -> offsets.put(
+                new TopicPartition(topic.getKey(), Integer.parseInt(e.getKey())),
+                new OffsetAndMetadata(e.getValue().asLong(), metadata))));
+            sent.add(admin.alterConsumerGroupOffsets(group.getKey(), offsets).all());
+        });
+        for (Future<Void> one : sent)
+            one.get();
+    }
+
+    private void committed(JsonNode c, ObjectNode reply) throws Exception {
+        ObjectNode groups = reply.putObject("groups");
+        for (String group : names(c.get("groups"))) {
+            ObjectNode topics = groups.putObject(group);
+            admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().forEach((tp, offset) -> {
+                if (offset != null)
+                    topics.withObject("/" + tp.topic().replace("~", "~0").replace("/", "~1"))
+                        .putObject(Integer.toString(tp.partition()))
+                        .put("offset", offset.offset()).put("metadata", offset.metadata());
+            });
+        }
+    }
+
+    private KafkaConsumer<byte[], byte[]> member(JsonNode c, String group) {
+        Properties p = new Properties();
+        p.putAll(base);
+        p.put("group.id", group);
+        p.put("group.protocol", c.path("protocol").asText("classic"));
+        p.put("client.id", c.path("client").asText("reference"));
+        p.put("auto.offset.reset", c.path("reset").asText("earliest"));
+        p.put("enable.auto.commit", "false");
+        p.put("fetch.max.wait.ms", "100");
+        return new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    /** Joins a group and stays in it until "leave"; commits what it has read when "commit" is true. */
+    private void join(JsonNode c) {
+        String group = c.get("group").asText();
+        KafkaConsumer<byte[], byte[]> consumer = member(c, group);
+        consumer.subscribe(names(c.get("topics")));
+        for (int i = 0; i < 300 && consumer.assignment().isEmpty(); i++)
+            consumer.poll(Duration.ofMillis(100));
+        if (consumer.assignment().isEmpty())
+            throw new IllegalStateException("no partition was assigned");
+        if (c.path("commit").asBoolean(false)) {
+            Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+            consumer.assignment().forEach(tp -> offsets.put(tp, new OffsetAndMetadata(consumer.position(tp))));
+            consumer.commitSync(offsets);
+        }
+        joined.put(group, consumer);
+    }
+
+    /** The first record that each group would read next of each partition where it has an offset; null at the end. */
+    private void next(JsonNode c, ObjectNode reply) throws Exception {
+        ObjectNode groups = reply.putObject("groups");
+        for (String group : names(c.get("groups"))) {
+            ObjectNode result = groups.putObject(group);
+            List<TopicPartition> partitions = new ArrayList<>(
+                admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().keySet());
+            try (KafkaConsumer<byte[], byte[]> consumer = member(c, group)) {
+                consumer.assign(partitions);
+                Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
+                Map<TopicPartition, ConsumerRecord<byte[], byte[]>> first = new HashMap<>();
+                long deadline = System.nanoTime() + READ_STALL.toNanos();
+                while (partitions.stream().anyMatch(
+                        tp -> !first.containsKey(tp) && consumer.position(tp) < ends.get(tp))) {
+                    if (System.nanoTime() > deadline)
+                        throw new IllegalStateException("nothing came for group " + group);
+                    consumer.poll(Duration.ofMillis(200)).forEach(
+                        r -> first.putIfAbsent(new TopicPartition(r.topic(), r.partition()), r));
+                }
+                for (TopicPartition tp : partitions) {
+                    ObjectNode topic = result.withObject("/" + tp.topic());
+                    ConsumerRecord<byte[], byte[]> r = first.get(tp);
+                    String value = r == null || r.value() == null
+                        ? null : new String(r.value(), StandardCharsets.UTF_8);
+                    topic.put(Integer.toString(tp.partition()), value);
+                }
+            }
         }
     }
 

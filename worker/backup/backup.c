@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/backup/base.h"
+#include "worker/backup/groups.h"
 #include "worker/backup/lineage_lock.h"
 #include "worker/backup/pipeline.h"
 #include "worker/backup/plan.h"
@@ -355,6 +356,7 @@ static kb_code read_and_seal(backup_run *run, bool resumed, kb_backup **ret_back
 {
     const kb_backup_settings *settings = run->settings;
     if (check_case(run, err) != KB_OK ||
+        kb_backup_groups_take(settings, run->journal, run->breaker, err) != KB_OK ||
         (resumed && kb_resume_adopt(settings, run->journal, run->admin, err) != KB_OK))
         return err->code;
     if (kb_backup_plan_facts(kb_journal_backup(run->journal), run->admin, settings->stop, &run->facts, err) !=

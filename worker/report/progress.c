@@ -413,6 +413,22 @@ void kb_progress_add_topic(kb_progress *progress, const char *topic, int64_t rec
     pthread_mutex_unlock(&progress->lock);
 }
 
+void kb_progress_add_group(kb_progress *progress, const char *group, const char *status,
+                           int32_t partitions_reset, const char *message)
+{
+    pthread_mutex_lock(&progress->lock);
+    kb_run_report_add_group(&progress->facts, group, status, partitions_reset, message);
+    pthread_mutex_unlock(&progress->lock);
+}
+
+void kb_progress_add_difference(kb_progress *progress, const char *group, const char *topic,
+                                int32_t partition, int64_t expected, int64_t actual)
+{
+    pthread_mutex_lock(&progress->lock);
+    kb_run_report_add_difference(&progress->facts, group, topic, partition, expected, actual);
+    pthread_mutex_unlock(&progress->lock);
+}
+
 void kb_progress_add_finding(kb_progress *progress, kb_finding finding, const char *topic, int32_t partition,
                              const char *fmt, ...)
 {

@@ -102,6 +102,12 @@ void kb_progress_add_catalog(kb_progress *progress, const kb_report_catalog_row 
 void kb_progress_clear_catalog(kb_progress *progress);
 /* One row of the report's `topics`. */
 void kb_progress_add_topic(kb_progress *progress, const char *topic, int64_t records);
+/* One row of `groups`; status is success, failure, skipped or planned; message may be NULL. */
+void kb_progress_add_group(kb_progress *progress, const char *group, const char *status,
+                           int32_t partitions_reset, const char *message);
+/* One row of `differences`. */
+void kb_progress_add_difference(kb_progress *progress, const char *group, const char *topic,
+                                int32_t partition, int64_t expected, int64_t actual);
 
 /*
  * A finding of section 2 (result `found`). topic NULL = of the run, partition < 0 = of the topic; the detail
