@@ -75,33 +75,58 @@ static kb_code parse_s3(const char *location, const char *rest, kb_config_storag
     return KB_OK;
 }
 
+/* ?endpoint=URL&allow_http=true, the options of azure:// and gs://; `query` begins with '?' or is "". */
+static kb_code parse_endpoint(const char *location, const char *query, char **endpoint, bool *allow_http,
+                              kb_error *err)
+{
+    static const char endpoint_name[] = "endpoint=", http_name[] = "allow_http=";
+    for (const char *option = query; *option != '\0';) {
+        const char *text = option + 1;
+        size_t len = strcspn(text, "&");
+        KB_AUTOFREE char *one = kb_strndup(text, len);
+        if (strncmp(one, endpoint_name, sizeof endpoint_name - 1) == 0)
+            replace(endpoint, part(one + sizeof endpoint_name - 1, len - (sizeof endpoint_name - 1)));
+        else if (strcmp(one, "allow_http=true") == 0 || strcmp(one, "allow_http=false") == 0)
+            *allow_http = one[sizeof http_name - 1] == 't';
+        else
+            return kb_fail(err, KB_USAGE_ERROR,
+                           "--path '%.*s': expected endpoint= or allow_http=true|false after '?'",
+                           (int)(query - location), location);
+        option = text + len;
+    }
+    return KB_OK;
+}
+
 static kb_code parse_azure(const char *location, const char *rest, kb_config_storage *storage, kb_error *err)
 {
-    size_t account_len = strcspn(rest, "/");
+    size_t account_len = strcspn(rest, "/?");
     const char *container = rest + account_len + (rest[account_len] == '/');
-    size_t container_len = strcspn(container, "/");
+    size_t container_len = strcspn(container, "/?");
     if (account_len == 0 || container_len == 0)
         return kb_fail(err, KB_USAGE_ERROR, "--path '%s': expected azure://account/container/prefix",
                        location);
     storage->backend = KB_CONFIG_AZURE;
     replace(&storage->azure.account_name, kb_strndup(rest, account_len));
     replace(&storage->azure.container_name, kb_strndup(container, container_len));
-    if (container[container_len] == '/')
-        replace(&storage->azure.prefix,
-                part(container + container_len + 1, strlen(container + container_len + 1)));
-    return KB_OK;
+    const char *prefix = container + container_len + (container[container_len] == '/');
+    size_t prefix_len = strcspn(prefix, "?");
+    replace(&storage->azure.prefix, part(prefix, prefix_len));
+    return parse_endpoint(location, prefix + prefix_len, &storage->azure.endpoint, &storage->azure.allow_http,
+                          err);
 }
 
 static kb_code parse_gcs(const char *location, const char *rest, kb_config_storage *storage, kb_error *err)
 {
-    size_t bucket_len = strcspn(rest, "/");
+    size_t bucket_len = strcspn(rest, "/?");
     if (bucket_len == 0)
         return kb_fail(err, KB_USAGE_ERROR, "--path '%s': expected gs://bucket/prefix", location);
     storage->backend = KB_CONFIG_GCS;
     replace(&storage->gcs.bucket, kb_strndup(rest, bucket_len));
-    if (rest[bucket_len] == '/')
-        replace(&storage->gcs.prefix, part(rest + bucket_len + 1, strlen(rest + bucket_len + 1)));
-    return KB_OK;
+    const char *prefix = rest + bucket_len + (rest[bucket_len] == '/');
+    size_t prefix_len = strcspn(prefix, "?");
+    replace(&storage->gcs.prefix, part(prefix, prefix_len));
+    return parse_endpoint(location, prefix + prefix_len, &storage->gcs.endpoint, &storage->gcs.allow_http,
+                          err);
 }
 
 kb_code kb_config_storage_parse_path(const char *location, kb_config_storage *storage, kb_error *err)

@@ -2,7 +2,8 @@
  * config_location - a store as one word: the argument of --path.
  *
  * file:///dir or a plain path, s3://bucket/prefix?region=&endpoint=&path_style=&allow_http=,
- * azure://account/container/prefix, gs://bucket/prefix. Threads: pure.
+ * azure://account/container/prefix?endpoint=&allow_http=, gs://bucket/prefix?endpoint=&allow_http=.
+ * Threads: pure.
  */
 #ifndef KB_COMMON_CONTRACT_CONFIG_LOCATION_H
 #define KB_COMMON_CONTRACT_CONFIG_LOCATION_H

@@ -11,12 +11,14 @@
 #include "worker/storage/storage_driver.h"
 
 #define KB_AZURE_BLOCK_BYTES ((size_t)8 * 1024 * 1024)
+#define KB_AZURE_SMALLEST_BLOCK_BYTES ((size_t)1024 * 1024)
 #define KB_AZURE_LIST_BYTES ((size_t)64 * 1024 * 1024)
 
 typedef struct kb_azure_store {
     kb_azure_container container;
     char *prefix;            /* owned; NULL = none */
     atomic_int is_versioned; /* -1 = not known */
+    size_t block_bytes;
 } kb_azure_store;
 
 extern const kb_storage_driver kb_azure_driver;

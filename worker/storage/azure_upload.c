@@ -23,7 +23,8 @@ typedef struct azure_upload {
     kb_azure_store *store; /* borrowed */
     char *key;
     uint8_t id[KB_ATTEMPT_BYTES + KB_NONCE_BYTES];
-    uint8_t *block; /* KB_AZURE_BLOCK_BYTES */
+    uint8_t *block;
+    size_t block_bytes;
     size_t used;
     uint32_t staged; /* blocks 1 to `staged` are at the store */
     kb_claim claim;
@@ -34,13 +35,14 @@ kb_code kb_azure_upload_begin(void *state, const char *key, const char *attempt_
 {
     azure_upload *upload = kb_calloc(1, sizeof *upload);
     upload->store = state;
+    upload->block_bytes = upload->store->block_bytes;
     upload->key = kb_strdup(key);
     upload->claim.size_bytes = KB_UPLOAD_HEAD_BYTES;
     kb_code code = kb_hex_decode(attempt_id_hex, 2 * KB_ATTEMPT_BYTES, upload->id, err);
     if (code == KB_OK)
         code = kb_random_bytes(upload->id + KB_ATTEMPT_BYTES, KB_NONCE_BYTES, err);
-    if (code == KB_OK && (upload->block = kb_try_malloc(KB_AZURE_BLOCK_BYTES)) == NULL)
-        code = kb_fail(err, KB_TEMPORARY_FAILURE, "no memory for a block of %zu bytes", KB_AZURE_BLOCK_BYTES);
+    if (code == KB_OK && (upload->block = kb_try_malloc(upload->block_bytes)) == NULL)
+        code = kb_fail(err, KB_TEMPORARY_FAILURE, "no memory for a block of %zu bytes", upload->block_bytes);
     if (code != KB_OK) {
         kb_azure_upload_free(upload);
         return code;
@@ -98,14 +100,14 @@ kb_code kb_azure_upload_append(void *upload_ptr, const void *data, size_t len, k
     const uint8_t *from = data;
     kb_claim_append(&upload->claim, data, len);
     while (len > 0) {
-        size_t room = KB_AZURE_BLOCK_BYTES - upload->used;
+        size_t room = upload->block_bytes - upload->used;
         size_t part = len < room ? len : room;
         memcpy(upload->block + upload->used, from, part);
         upload->used += part;
         from += part;
         len -= part;
         /* A full block waits for the next byte: what fits into one goes out with its header in one PUT. */
-        if (len > 0 && upload->used == KB_AZURE_BLOCK_BYTES) {
+        if (len > 0 && upload->used == upload->block_bytes) {
             kb_code code = put_full_block(upload, err);
             if (code != KB_OK)
                 return code;

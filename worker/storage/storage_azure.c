@@ -273,6 +273,11 @@ static kb_code azure_now(void *state, int64_t *ret_now_ms, kb_error *err)
     return KB_OK;
 }
 
+static void azure_set_part_bytes(void *state, size_t part_bytes)
+{
+    ((kb_azure_store *)state)->block_bytes = part_bytes;
+}
+
 /* ---- opening ---- */
 
 static void azure_free(void *owned_state)
@@ -299,6 +304,7 @@ const kb_storage_driver kb_azure_driver = {
     .abort_leftovers = kb_azure_abort_leftovers,
     .remove_many = azure_remove_many,
     .now = azure_now,
+    .set_part_bytes = azure_set_part_bytes,
     .list_leftovers = kb_azure_list_leftovers,
     .abort_leftover = kb_azure_abort_leftover,
 };
@@ -309,6 +315,7 @@ kb_code kb_storage_open_azure(const kb_azure_options *options, kb_storage **ret_
     kb_azure_store *store = kb_calloc(1, sizeof *store);
     store->container.net = options->owned_net;
     atomic_init(&store->is_versioned, -1);
+    store->block_bytes = KB_AZURE_BLOCK_BYTES;
     const kb_azure_auth_options auth = {
         .config = config,
         .env = options->env,
@@ -332,7 +339,9 @@ kb_code kb_storage_open_azure(const kb_azure_options *options, kb_storage **ret_
     KB_AUTOFREE char *describe =
         kb_asprintf("azure://%s/%s%s%s", kb_azure_auth_account(store->container.auth), store->container.name,
                     store->prefix != NULL ? "/" : "", store->prefix != NULL ? store->prefix : "");
-    const kb_storage_caps caps = {.conditional_put = true, .part_bytes = KB_AZURE_BLOCK_BYTES};
+    const kb_storage_caps caps = {.conditional_put = true,
+                                  .part_bytes = KB_AZURE_BLOCK_BYTES,
+                                  .min_part_bytes = KB_AZURE_SMALLEST_BLOCK_BYTES};
     *ret_storage = kb_storage_new(&kb_azure_driver, store, &caps, describe);
     return KB_OK;
 }
