@@ -28,6 +28,11 @@ static const struct {
     {"s3://b?path_style=true", "backend: s3\nbucket: b\npath_style: true\n"},
     {"azure://a/c", "backend: azure\naccount_name: a\ncontainer_name: c\nuse_workload_identity: false\n"},
     {"azure://a/c/p/q", "backend: azure\naccount_name: a\ncontainer_name: c\n"},
+    {"azure://a/c?endpoint=https://h/a",
+     "backend: azure\naccount_name: a\ncontainer_name: c\nuse_workload_identity: false\n"
+     "use_managed_identity: false\nendpoint: \"https://h/a\"\nallow_http: false\n"},
+    {"gs://b/p/q?endpoint=http://h:1&allow_http=true",
+     "backend: gcs\nbucket: b\nendpoint: \"http://h:1\"\nallow_http: true\nprefix: p/q\n"},
     {"gs://b/p", "backend: gcs\nbucket: b\nallow_http: false\nprefix: p\n"},
 };
 
@@ -52,10 +57,26 @@ static void kb_config_storage_parse_path_other_forms_are_usage_errors(void **sta
 {
     (void)state;
     static const char *const cases[] = {
-        "",           "ftp://x",  "file://host/x",   "file://",
-        "s3://",      "s3:///p",  "s3://b?regoin=x", "s3://b?path_style=1",
-        "s3://b?",    "azure://", "azure://a",       "azure://a/",
-        "azure:///c", "gs://",    "gs:///p",         "S3://b",
+        "",
+        "ftp://x",
+        "file://host/x",
+        "file://",
+        "s3://",
+        "s3:///p",
+        "s3://b?regoin=x",
+        "s3://b?path_style=1",
+        "s3://b?",
+        "azure://",
+        "azure://a",
+        "azure://a/",
+        "azure:///c",
+        "gs://",
+        "gs:///p",
+        "S3://b",
+        "gs://b?x=1",
+        "gs://b?",
+        "azure://a/c?sig=canary",
+        "gs://b?allow_http=1",
     };
     for (size_t i = 0; i < KB_ARRAY_LEN(cases); i++) {
         KB_AUTO_ERROR(err);
@@ -63,6 +84,7 @@ static void kb_config_storage_parse_path_other_forms_are_usage_errors(void **sta
         kb_config_storage_init(&storage);
         assert_int_equal(kb_config_storage_parse_path(cases[i], &storage, &err), KB_USAGE_ERROR);
         assert_non_null(strstr(kb_error_text(&err), "--path"));
+        assert_null(strstr(kb_error_text(&err), "canary"));
         kb_config_storage_done(&storage);
     }
 }
