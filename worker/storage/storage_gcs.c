@@ -17,6 +17,7 @@
 #define KB_ANSWER_BYTES ((size_t)1024 * 1024)
 #define KB_LIST_BYTES ((size_t)64 * 1024 * 1024)
 #define KB_LIST_MOST_ENTRIES ((size_t)1000)
+#define KB_LEVEL_MOST_ENTRIES ((size_t)2 * 1000 * 1000)
 #define KB_CHUNK_BYTES ((size_t)1024 * 1024)
 #define KB_BOUNDARY_BYTES 16
 /* The service takes 5 TiB; what is held in memory must end somewhere. */
@@ -148,10 +149,9 @@ static void append_option(kb_strbuf *query, const char *name, const char *value)
     kb_url_append(query, value, "");
 }
 
-static kb_code gcs_list_page(void *state, const kb_list_options *options, kb_list_page *ret_page,
-                             kb_error *err)
+static kb_code list_one(gcs_store *store, const kb_list_options *options, kb_list_page *ret_page,
+                        kb_error *err)
 {
-    gcs_store *store = state;
     KB_AUTOFREE char *below = kb_object_name_prefix(store->prefix, options->prefix);
     KB_AUTO_STRBUF(query, KB_QUERY_MAX_BYTES);
     KB_AUTO_RESPONSE(response);
@@ -190,6 +190,62 @@ static kb_code gcs_list_page(void *state, const kb_list_options *options, kb_lis
     *ret_page = page;
     page = (kb_list_page)KB_LIST_PAGE_INIT;
     return KB_OK;
+}
+
+static void take_entries(kb_list_page *to, kb_list_page *from)
+{
+    to->entries = kb_realloc(to->entries, to->count + from->count + 1, sizeof *to->entries);
+    for (size_t i = 0; i < from->count; i++)
+        to->entries[to->count++] = from->entries[i];
+    from->count = 0;
+}
+
+static void drop_twins(kb_list_page *page)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < page->count; i++) {
+        if (kept > 0 && strcmp(page->entries[kept - 1].key, page->entries[i].key) == 0)
+            free(page->entries[i].key);
+        else
+            page->entries[kept++] = page->entries[i];
+    }
+    page->count = kept;
+}
+
+/*
+ * One level, as one page: folders and objects come in two lists, and nothing promises that those of one page
+ * come before those of the next.
+ */
+static kb_code list_level(gcs_store *store, const kb_list_options *options, kb_list_page *ret_page,
+                          kb_error *err)
+{
+    KB_CLEANUP(kb_list_page_done) kb_list_page all = KB_LIST_PAGE_INIT;
+    KB_AUTOFREE char *after = NULL;
+    do {
+        KB_CLEANUP(kb_list_page_done) kb_list_page page = KB_LIST_PAGE_INIT;
+        const kb_list_options next = {.prefix = options->prefix, .by_folder = true, .after = after};
+        kb_code code = list_one(store, &next, &page, err);
+        if (code == KB_OK && all.count + page.count > KB_LEVEL_MOST_ENTRIES)
+            code = kb_fail(err, KB_ERR_TOO_LARGE, "'%s' in GCS bucket '%s' has more than %zu entries",
+                           options->prefix, store->bucket.name, KB_LEVEL_MOST_ENTRIES);
+        if (code != KB_OK)
+            return code;
+        take_entries(&all, &page);
+        free(after);
+        after = KB_TAKE(page.next);
+    } while (after != NULL);
+    kb_object_page_sort(&all);
+    drop_twins(&all);
+    *ret_page = all;
+    all = (kb_list_page)KB_LIST_PAGE_INIT;
+    return KB_OK;
+}
+
+static kb_code gcs_list_page(void *state, const kb_list_options *options, kb_list_page *ret_page,
+                             kb_error *err)
+{
+    return options->by_folder ? list_level(state, options, ret_page, err)
+                              : list_one(state, options, ret_page, err);
 }
 
 /* ---- writing ---- */
