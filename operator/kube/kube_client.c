@@ -304,6 +304,35 @@ static void note_throttle(kb_kube_client *client, const kb_http_response *respon
     pthread_mutex_unlock(&client->mutex);
 }
 
+/* At most MESSAGE_MAX bytes, and no character in half. */
+static char *cut_text(const char *text)
+{
+    size_t len = strnlen(text, MESSAGE_MAX + 1);
+    if (len > MESSAGE_MAX) {
+        len = MESSAGE_MAX;
+        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+            len--;
+    }
+    return kb_strndup(text, len);
+}
+
+/*
+ * An apply that names the uid of an object which has gone meanwhile: to one that took its name the server
+ * says "invalid, metadata.uid is immutable", and means a conflict.
+ */
+static bool is_about_uid(const json_t *status)
+{
+    size_t i;
+    json_t *cause;
+    json_array_foreach(kb_kube_at(status, "details", "causes", NULL), i, cause)
+    {
+        const char *field = json_string_value(json_object_get(cause, "field"));
+        if (field != NULL && strcmp(field, "metadata.uid") == 0)
+            return true;
+    }
+    return false;
+}
+
 /* reason and message of a Status; of anything else the beginning of the text. */
 static void read_refusal(const kb_http_response *response, kb_kube_reply *reply)
 {
@@ -315,10 +344,12 @@ static void read_refusal(const kb_http_response *response, kb_kube_reply *reply)
     const char *reason = kb_kube_text(status, "reason", NULL);
     const char *message = kb_kube_text(status, "message", NULL);
     reply->reason = kb_strdup(reason != NULL ? reason : "");
-    if (message != NULL)
-        reply->message = kb_strndup(message, MESSAGE_MAX);
-    else
-        reply->message = kb_strndup(response->body != NULL ? response->body : "", MESSAGE_MAX);
+    if (message == NULL)
+        message = response->body != NULL ? response->body : "";
+    reply->message = cut_text(message);
+    reply->fault = kb_kube_classify(response->status, reply->reason);
+    if (reply->fault == KB_KUBE_INVALID && is_about_uid(status))
+        reply->fault = KB_KUBE_CONFLICT;
 }
 
 static kb_code judge(kb_kube_client *client, const exchange *x, const kb_http_response *response,
@@ -337,7 +368,6 @@ static kb_code judge(kb_kube_client *client, const exchange *x, const kb_http_re
                           x->what, response->status);
     }
     read_refusal(response, reply);
-    reply->fault = kb_kube_classify(response->status, reply->reason);
     note_throttle(client, response, reply);
     const kb_code code = kb_kube_class_code(reply->fault);
     const bool is_final = reply->fault == KB_KUBE_INVALID || reply->fault == KB_KUBE_GONE;

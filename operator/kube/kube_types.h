@@ -65,7 +65,7 @@ void kb_kube_append_query(kb_strbuf *url, const char *name, const char *value);
 typedef enum kb_kube_class {
     KB_KUBE_FINE,
     KB_KUBE_GONE,       /* 404, 410: drop the key, or list again */
-    KB_KUBE_CONFLICT,   /* 409 of any reason but AlreadyExists: read again, decide anew */
+    KB_KUBE_CONFLICT,   /* 409 but AlreadyExists; an apply with a uid of another object */
     KB_KUBE_EXISTS,     /* 409 AlreadyExists of a create */
     KB_KUBE_DENIED,     /* 401 after the retry, 403: verb and resource are in the fault */
     KB_KUBE_INVALID,    /* 400, 413, 415, 422 and other 4xx: a bug or an unsupported field */

@@ -240,6 +240,11 @@ static answer apply_object(kb_fake_api *api, struct MHD_Connection *connection, 
         KB_AUTO_JSON json_t *stored = kb_fake_store(api, t->collection, key, object, NULL);
         return give(201, stored);
     }
+    if (kb_kube_uid(body)[0] != '\0' && strcmp(kb_kube_uid(body), kb_kube_uid(old)) != 0) {
+        answer a = refuse(422, "Invalid", "metadata.uid: field is immutable");
+        json_object_set_new(a.body, "details", json_pack("{s:[{s:s}]}", "causes", "field", "metadata.uid"));
+        return a;
+    }
     if (conflicts(body, old))
         return refuse(409, "Conflict", "the object has been modified");
     const char *other = manager_of(old);

@@ -168,6 +168,20 @@ static void kb_kube_call_replace_needs_the_version(void **state)
     assert_true(f->err.retryable);
 }
 
+static void kb_kube_call_apply_to_another_uid_is_a_conflict(void **state)
+{
+    fixture *f = *state;
+    json_decref(kb_fake_api_put(f->api, &KB_KUBE_JOBS, job("a")));
+    KB_AUTO_JSON json_t *body = job("a");
+    json_object_set_new(json_object_get(body, "metadata"), "uid", json_string("of one that is gone"));
+    const kb_kube_request request = {.verb = KB_KUBE_APPLY, .ref = JOB, .body = body, .is_forced = true};
+    assert_int_equal(kb_kube_call(f->client, &request, &f->reply, &f->err), KB_TEMPORARY_FAILURE);
+    assert_int_equal(f->reply.fault, KB_KUBE_CONFLICT);
+    kb_fake_api_remove(f->api, &KB_KUBE_JOBS, "ns", "a");
+    assert_int_equal(kb_kube_call(f->client, &request, &f->reply, &f->err), KB_TEMPORARY_FAILURE);
+    assert_int_equal(f->reply.fault, KB_KUBE_CONFLICT);
+}
+
 static void kb_kube_list_goes_through_all_pages(void **state)
 {
     fixture *f = *state;
@@ -399,6 +413,7 @@ int main(void)
         cmocka_unit_test(kb_kube_classify_follows_the_table),
         WITH_API(kb_kube_call_life_of_an_object),
         WITH_API(kb_kube_call_replace_needs_the_version),
+        WITH_API(kb_kube_call_apply_to_another_uid_is_a_conflict),
         WITH_API(kb_kube_list_goes_through_all_pages),
         WITH_API(kb_kube_list_expired_token_starts_again),
         WITH_API(kb_kube_call_faults_have_their_class),
