@@ -282,6 +282,7 @@ def test_records_removed_before_they_were_backed_up_are_a_gap(client, line, uniq
     second = this.exact(2, client)
     assert result.report["reason"] == "RetentionGap" and reasons(second) == ["RetentionGap"]
     assert second.gaps() == [(unique, 0, 20, 30)] and owners(second, unique) == [this.id(2)]
+    assert result.report["gaps"] == 1 and result.report["gapOffsets"] == 10
     client.produce(unique, some(20, "c"))
     this.run(3)
     third = this.exact(3, client)
@@ -541,3 +542,28 @@ def test_stopped_increment_goes_on(client, line, unique):
     this.backup.clear()
     this.run(2)
     assert this.exact(2, client).record["base"] == this.id(1)
+
+
+# ---- a series ----
+def series(this):
+    return sorted(p.name for p in this.storage.iterdir() if (p / "manifest.json").exists()) \
+        if this.storage.exists() else []
+
+
+def test_continuous_makes_complete_backups_until_it_is_stopped(client, line, unique):
+    this = line(continuous=True, cycle_interval_secs=1)
+    client.produce(client.create_topic(unique), some(20, "a"))
+    run = this.start(1, env={"KB_STAMP": None, "KB_JOB_UID": "11111111-2222-3333-4444-555555555555"})
+    run.wait_for(lambda: len(series(this)) == 1, what="the first backup")
+    time.sleep(3)
+    assert len(list(this.storage.iterdir())) == 1  # nothing new, nothing written
+    client.produce(unique, some(5, "b"))
+    run.wait_for(lambda: len(series(this)) == 2, what="the second backup")
+    assert run.report()["base"] == series(this)[0] and run.report()["recordsProcessed"] == 25
+    time.sleep(2)
+    run.signal(signal.SIGTERM)
+    assert run.wait().code == 143
+    assert len(series(this)) == 2
+    for number, name in enumerate(series(this)):
+        backup = kbak.Backup(this.storage, name).verify()
+        assert backup.record["totals"]["records"] == (20, 25)[number] and backup.record["depth"] == number

@@ -41,12 +41,6 @@ static void check_gssapi(const kb_support *support, const kb_config_kafka *kafka
                           "GSSAPI %s: its Kafka client was built without it", not_supported);
 }
 
-static void check_backup(const kb_support *support)
-{
-    const kb_worker_config *config = support->config;
-    refuse(support, config->backup.continuous, "backup.continuous");
-}
-
 static void check_restore(const kb_support *support)
 {
     const kb_config_restore *restore = &support->config->restore;
@@ -74,8 +68,6 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     const kb_support support = {config, &problems};
     refuse(&support, config->resource.block.is_given, "resource");
     check_storage(&support);
-    if (command == KB_COMMAND_BACKUP)
-        check_backup(&support);
     if (command == KB_COMMAND_RESTORE)
         check_restore(&support);
     if (command == KB_COMMAND_BACKUP && !gssapi)

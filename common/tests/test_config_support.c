@@ -51,7 +51,7 @@ static const struct {
      NULL},
     {V, STORE "backup_id: b\n", NULL},
     {B, SOURCE STORE "lineage: l\n", NULL},
-    {B, BACKUP "backup: {continuous: true}\n", "f:4:22: backup.continuous: is not supported"},
+    {B, BACKUP "backup: {continuous: true}\n", NULL},
     {B, BACKUP "backup: {incremental: false, consumer_group_snapshot: false}\n", NULL},
     {B, BACKUP "backup: {consumer_group_snapshot: true}\n", NULL},
     {B, BACKUP "resource: {kind: KafkaBackup}\n", "f:4:11: resource: is not supported"},

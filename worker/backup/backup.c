@@ -300,6 +300,35 @@ static kb_code tell_segment(void *ctx, const kb_topic_entry *topic, const kb_par
     return KB_OK;
 }
 
+static void tell_gap_list(const backup_run *run, const char *topic, const kb_partition_entry *from,
+                          size_t first, size_t end)
+{
+    for (size_t g = first; g < end; g++)
+        kb_progress_add_gap(run->settings->progress, topic, from->partition, from->gaps[g].start,
+                            from->gaps[g].end);
+}
+
+/* Gaps of earlier attempts, and those that come with what is reused. */
+static void tell_gaps(const backup_run *run, const kb_topic_entry *topic, const kb_partition_entry *own)
+{
+    tell_gap_list(run, topic->name, own, 0, own->gap_count);
+    if (own->reuse_up_to < 0 || run->base.backup == NULL)
+        return;
+    const kb_partition_entry *base = kb_backup_find_partition(run->base.backup, topic->name, own->partition);
+    if (base == NULL)
+        return;
+    kb_reuse_range range = kb_reuse_range_of(base, own->log_start, own->reuse_up_to);
+    tell_gap_list(run, topic->name, base, range.first_gap, range.end_gap);
+}
+
+static void tell_all_gaps(const backup_run *run)
+{
+    const kb_backup *backup = kb_journal_backup(run->journal);
+    for (size_t t = 0; t < backup->topic_count; t++)
+        for (size_t p = 0; p < backup->topics[t].listed_count; p++)
+            tell_gaps(run, &backup->topics[t], &backup->topics[t].partitions[p]);
+}
+
 /* What the base gives counts as done. */
 static void tell_reused(backup_run *run)
 {
@@ -331,6 +360,7 @@ static void tell_start(backup_run *run)
     if (kb_backup_totals_of(backup, &totals, &err) == KB_OK)
         kb_progress_add_found(progress, totals.records, totals.stored_bytes);
     tell_reused(run);
+    tell_all_gaps(run);
     if (run->settings->metrics != NULL) {
         kb_run_metrics_set_snapshot(run->settings->metrics, total, total - done);
         kb_metric_add(run->settings->metrics->topics_skipped, backup->skipped_count);

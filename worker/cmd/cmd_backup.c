@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/encode.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/contract/version.h"
 #include "common/data/json_write.h"
@@ -16,12 +17,15 @@
 #include "worker/cmd/text_backup.h"
 
 #define KB_SUMMARY_MAX_BYTES 65536
+/* Ids have seconds, so backups of a series are at least so far apart. */
+#define KB_SERIES_PAUSE_MS 1000
 
 /* What the questions of identity are asked about. */
 typedef struct id_source {
     kb_storage *storage;
     const char *lineage; /* NULL = none */
     const char *job_uid; /* may be NULL */
+    bool is_series;      /* of many backups by one Job: what it has completed is done with */
 } id_source;
 
 /* A backup of that id has begun when its journal or its manifest exists. */
@@ -62,7 +66,8 @@ static kb_code find_own(void *ctx, char **ret_id, kb_error *err)
         kb_lineage_member *member = &members.items[i];
         bool is_member = member->confirmed;
         KB_AUTO_ERROR(unreadable); /* then it is not ours to finish */
-        if (member->marked || member->state == KB_CATALOG_CLOSED)
+        if (member->marked || member->state == KB_CATALOG_CLOSED ||
+            (source->is_series && member->state == KB_CATALOG_COMPLETE))
             continue;
         if (!is_member &&
             kb_lineage_confirm(source->storage, source->lineage, member, &is_member, &unreadable) != KB_OK)
@@ -85,11 +90,12 @@ static char *id_template(const kb_worker_config *config)
 static kb_code make_id(const kb_run_context *run, kb_storage *storage, char **ret_id, kb_error *err)
 {
     KB_AUTOFREE char *template = id_template(run->config);
-    id_source source = {storage, kb_worker_config_lineage(run->config), run->env.job_uid};
+    bool is_series = run->config->backup.continuous;
+    id_source source = {storage, kb_worker_config_lineage(run->config), run->env.job_uid, is_series};
     kb_identity_options options = {
         .backup_id = template,
-        .stamp = run->env.stamp,
-        .job_name = run->env.job_name,
+        .stamp = is_series ? NULL : run->env.stamp,
+        .job_name = is_series ? NULL : run->env.job_name,
         .cron_job = run->config->resource.cron_job,
         .now_ms = kb_clock_wall_ms(),
         .is_used = is_used,
@@ -173,6 +179,7 @@ static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *
         .storage = storage,
         .backup_id = id,
         .lineage = kb_worker_config_lineage(run->config),
+        .only_news = run->config->backup.continuous,
         .full = run->flags->full || !run->config->backup.incremental,
         .adopt_lineage = run->flags->adopt_lineage,
         .generator = KB_WORKER_GENERATOR,
@@ -187,19 +194,56 @@ static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *
     KB_AUTO_BACKUP kb_backup *backup = NULL;
     kb_code code = kb_backup_run(&settings, &backup, err);
     kb_holder_done(&settings.holder);
-    if (code != KB_OK || print_summary(run, backup, err) != KB_OK)
+    if (code != KB_OK)
+        return code;
+    if (backup == NULL) {
+        kb_log(KB_LOG_INFO, "there is nothing new, no backup was made");
+        return KB_OK;
+    }
+    if (print_summary(run, backup, err) != KB_OK)
         return err->code;
     kb_retention_after_backup(run, storage, kb_run_context_lineage(run));
     return KB_OK;
+}
+
+/* ---- a series (backup.continuous) ---- */
+
+static kb_code one_of_series(kb_run_context *run, kb_storage *storage, kb_error *err)
+{
+    KB_AUTOFREE char *id = NULL;
+    if (make_id(run, storage, &id, err) != KB_OK)
+        return err->code;
+    kb_log_set_field("backup", id);
+    kb_progress_set_text(run->progress, KB_REPORT_BACKUP_ID, id);
+    return run_backup(run, storage, id, err);
+}
+
+/* Complete backups one after the other until the run is stopped, or one fails. */
+static kb_code run_series(kb_run_context *run, kb_storage *storage, kb_error *err)
+{
+    int64_t interval_ms = run->config->backup.cycle_interval_secs * 1000;
+    for (;;) {
+        int64_t due_ms = kb_clock_boot_ms() + interval_ms;
+        kb_progress_begin_cycle(run->progress);
+        if (one_of_series(run, storage, err) != KB_OK)
+            return err->code;
+        int64_t left_ms = due_ms - kb_clock_boot_ms();
+        kb_progress_set_waiting(run->progress, "the next backup of the series");
+        if (kb_stop_wait(run->stop, left_ms > KB_SERIES_PAUSE_MS ? left_ms : KB_SERIES_PAUSE_MS))
+            return kb_fail_retryable(err, KB_INTERRUPTED, "stopped between two backups of the series");
+    }
 }
 
 kb_code kb_cmd_backup(kb_run_context *run, kb_error *err)
 {
     KB_CLEANUP(kb_storage_free_at) kb_storage *storage = NULL;
     KB_AUTOFREE char *id = NULL;
+    bool is_series = run->config->backup.continuous;
     if (kb_run_context_storage(run, KB_FS_CREATE, &storage, err) != KB_OK ||
-        make_id(run, storage, &id, err) != KB_OK ||
-        kb_run_context_observe(run, KB_RUN_KIND_BACKUP, id, NULL, err) != KB_OK)
+        (!is_series && make_id(run, storage, &id, err) != KB_OK))
         return err->code;
-    return run_backup(run, storage, id, err);
+    const char *label = is_series ? kb_worker_config_lineage(run->config) : id;
+    if (kb_run_context_observe(run, KB_RUN_KIND_BACKUP, label, NULL, err) != KB_OK)
+        return err->code;
+    return is_series ? run_series(run, storage, err) : run_backup(run, storage, id, err);
 }

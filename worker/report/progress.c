@@ -188,6 +188,63 @@ void kb_progress_set_state(kb_progress *progress, kb_run_state state)
     pthread_mutex_unlock(&progress->lock);
 }
 
+static void forget_counts(kb_progress *progress)
+{
+    _Atomic int64_t *const counts[] = {
+        &progress->records,
+        &progress->records_found,
+        &progress->bytes,
+        &progress->bytes_found,
+        &progress->work,
+        &progress->work_found,
+        &progress->work_total,
+        &progress->segments,
+        &progress->new_bytes,
+        &progress->raw_bytes,
+        &progress->resumed,
+        &progress->filtered,
+        &progress->discontinuities,
+        &progress->partitions_done,
+    };
+    for (size_t i = 0; i < KB_ARRAY_LEN(counts); i++)
+        atomic_store_explicit(counts[i], 0, memory_order_relaxed);
+}
+
+static void forget_facts_locked(kb_progress *progress)
+{
+    static const kb_report_field fields[] = {
+        KB_REPORT_BASE,        KB_REPORT_FIRST_GAP, KB_REPORT_SKIPPED_NAMES, KB_REPORT_MANIFEST_SHA256,
+        KB_REPORT_WAITING_FOR, KB_REPORT_TOPICS,
+    };
+    for (size_t i = 0; i < KB_ARRAY_LEN(fields); i++)
+        kb_run_report_unset(&progress->facts, fields[i]);
+    for (size_t i = 0; i < KB_FINDING_COUNT; i++)
+        free(progress->found[i].detail);
+    memset(progress->found, 0, sizeof progress->found);
+    checks_done(&progress->refusals);
+    checks_done(&progress->warnings);
+    progress->refusals.count = 0;
+    progress->warnings.count = 0;
+    progress->checks_dropped = false;
+    progress->percent = 0;
+    progress->gaps = progress->gap_offsets = progress->skipped_topics = 0;
+}
+
+void kb_progress_begin_cycle(kb_progress *progress)
+{
+    pthread_mutex_lock(&progress->lock);
+    if (!kb_run_state_is_final(progress->state)) {
+        forget_counts(progress);
+        forget_facts_locked(progress);
+        progress->sample_count = 0;
+        push_sample(progress, kb_clock_now_boot_ms(progress->clock));
+        progress->state = KB_RUN_PREFLIGHT;
+        announce_locked(progress);
+    }
+    pthread_mutex_unlock(&progress->lock);
+    kb_progress_touch(progress);
+}
+
 kb_run_state kb_progress_state(kb_progress *progress)
 {
     pthread_mutex_lock(&progress->lock);

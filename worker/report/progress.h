@@ -35,6 +35,12 @@ typedef struct kb_progress_options {
 kb_progress *kb_progress_new(const kb_progress_options *options) __attribute__((returns_nonnull));
 void kb_progress_free(kb_progress *owned_progress);
 
+/*
+ * For a run that does one thing after the other (backup.continuous): counts, findings, gaps and what they are
+ * measured by begin anew, ids, times and the catalog stay. State Preflight. Not after a final state.
+ */
+void kb_progress_begin_cycle(kb_progress *progress);
+
 /* Moves to a state that is not final; wakes the reporter when it is a new one. Not after a final state. */
 void kb_progress_set_state(kb_progress *progress, kb_run_state state);
 kb_run_state kb_progress_state(kb_progress *progress);

@@ -399,6 +399,38 @@ static void wait_change_ends_by_change_wake_or_time(void **state)
     assert_int_equal(kb_progress_wait_change(f->progress, seen, 600000), seen + 1);
 }
 
+static void begin_cycle_counts_anew_and_keeps_what_stays_true(void **state)
+{
+    fixture *f = *state;
+    kb_progress_set_text(f->progress, KB_REPORT_LINEAGE, "line");
+    kb_progress_set_text(f->progress, KB_REPORT_BASE, "line-20250101-000000");
+    kb_progress_set_work(f->progress, 10);
+    kb_progress_add_work(f->progress, 10);
+    kb_progress_add_records(f->progress, 5, 50);
+    kb_progress_add_found(f->progress, 1, 1);
+    kb_progress_add_segment(f->progress);
+    kb_progress_add_gap(f->progress, "t", 0, 1, 2);
+    kb_progress_add_finding(f->progress, KB_FINDING_RETENTION_GAP, "t", 0, "gone");
+    kb_progress_add_check(f->progress, "check", "warn", "text");
+    assert_int_equal(counts_of(f).records, 6);
+    kb_progress_begin_cycle(f->progress);
+    kb_progress_counts counts = counts_of(f);
+    assert_int_equal(counts.records, 0);
+    assert_int_equal(counts.segments, 0);
+    assert_int_equal(counts.gaps, 0);
+    assert_int_equal(counts.work_total, 0);
+    assert_int_equal(counts.percent, 0);
+    assert_false(kb_progress_has_findings(f->progress));
+    assert_int_equal(kb_progress_state(f->progress), KB_RUN_PREFLIGHT);
+    json_t *root = report_of(f);
+    assert_string_equal(text_at(root, "lineage"), "line");
+    assert_null(json_object_get(root, "base"));
+    json_decref(root);
+    kb_progress_finish(f->progress, KB_RUN_INTERRUPTED, 143, "Interrupted", "stopped");
+    kb_progress_begin_cycle(f->progress);
+    assert_int_equal(kb_progress_state(f->progress), KB_RUN_INTERRUPTED);
+}
+
 #define KB_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -417,6 +449,7 @@ int main(void)
         KB_TEST(gaps_and_skipped_topics_are_counted_beyond_their_lists),
         KB_TEST(facts_can_be_set_and_taken_back),
         KB_TEST(counts_from_many_threads_lose_nothing),
+        KB_TEST(begin_cycle_counts_anew_and_keeps_what_stays_true),
         KB_TEST(wait_change_ends_by_change_wake_or_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
