@@ -1,5 +1,6 @@
 #include "common/net/http_retry.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,9 +317,8 @@ static kb_code range_prepare(void *ctx, const kb_http_attempt *attempt, kb_http_
 
 static kb_code fail_short(const kb_range *range, kb_error *err)
 {
-    return kb_fail(err, KB_ERR_FORMAT, "%s: the object has %llu bytes and ends before byte %llu",
-                   range->call->what, (unsigned long long)range->total,
-                   (unsigned long long)(range->offset + range->len));
+    return kb_fail(err, KB_ERR_FORMAT, "%s: the object has %" PRIu64 " bytes and ends before byte %" PRIu64,
+                   range->call->what, range->total, range->offset + range->len);
 }
 
 static kb_code range_start(void *ctx, const kb_http_response *response, kb_error *err)
@@ -416,8 +416,7 @@ kb_code kb_http_retry_get_range(kb_http_retry *retry, const kb_http_call *call, 
         *ret_total = range.total;
     if (code != KB_OK || response->status != 416)
         return code;
-    return kb_fail(err, KB_ERR_FORMAT, "%s: the object ends before byte %llu", call->what,
-                   (unsigned long long)(offset + len));
+    return kb_fail(err, KB_ERR_FORMAT, "%s: the object ends before byte %" PRIu64, call->what, offset + len);
 }
 
 /* ---- headers ---- */

@@ -51,14 +51,14 @@ static const char *const messages[KB_RULE_COUNT + 1] = {
     [KB_RULE_CONFIG_MAP] = "configMap must be set when storageType is configMap",
     [KB_RULE_V2] = "signatureVersion v2 must be used with endpoint and credentialsSecret",
     [KB_RULE_AZURE_ACCOUNT] = "exactly one of accountName and connectionStringSecret must be set",
-    [KB_RULE_AZURE_ONE] = "at most one of credentialsSecret, sasTokenSecret, servicePrincipalSecret, "
-                          "connectionStringSecret and useWorkloadIdentity must be set",
+    [KB_RULE_AZURE_ONE] = ("at most one of credentialsSecret, sasTokenSecret, servicePrincipalSecret, "
+                           "connectionStringSecret and useWorkloadIdentity must be set"),
     [KB_RULE_QUANTITY] = "must hold no other keys than cpu, memory and ephemeral-storage",
-    [KB_RULE_ANNOTATIONS] = "annotations must not begin with kafka.oso.sh/, batch.kubernetes.io/ or "
-                            "container.apparmor.security.beta.kubernetes.io/",
-    [KB_RULE_LABELS] = "labels must not be job-name, controller-uid, app.kubernetes.io/name, instance, "
-                       "component or managed-by, or begin with kafka.oso.sh/, batch.kubernetes.io/ or "
-                       "container.apparmor.security.beta.kubernetes.io/",
+    [KB_RULE_ANNOTATIONS] = ("annotations must not begin with kafka.oso.sh/, batch.kubernetes.io/ or "
+                             "container.apparmor.security.beta.kubernetes.io/"),
+    [KB_RULE_LABELS] = ("labels must not be job-name, controller-uid, app.kubernetes.io/name, instance, "
+                        "component or managed-by, or begin with kafka.oso.sh/, batch.kubernetes.io/ or "
+                        "container.apparmor.security.beta.kubernetes.io/"),
     [KB_RULE_PROXY] = "the URL of a proxy must not carry credentials",
     [KB_RULE_SCHEDULE] =
         "must have 5 fields (minute hour day-of-month month day-of-week) or be @yearly, @annually, @monthly, "

@@ -58,8 +58,8 @@ void kb_storage_free_at(kb_storage **at);
 const char *kb_storage_describe(const kb_storage *storage);
 const kb_storage_caps *kb_storage_caps_view(const kb_storage *storage);
 /*
- * Uploads shall hold less memory than caps.part_bytes says: at most `part_bytes` or, when the store needs more,
- * its min_part_bytes. Called before the first upload; the capabilities follow.
+ * Uploads shall hold less memory than caps.part_bytes says: at most `part_bytes` or, when the store needs
+ * more, its min_part_bytes. Called before the first upload; the capabilities follow.
  */
 void kb_storage_limit_part_bytes(kb_storage *storage, size_t part_bytes);
 
