@@ -18,7 +18,7 @@ HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. $(WARNINGS) $(HARDENING) -pthread -MMD -MP $(PACKAGE_CFLAGS) \
   $(EXTRA_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(EXTRA_LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,--as-needed -Wl,-z,relro,-z,now,--as-needed -pthread $(EXTRA_LDFLAGS)
 PACKAGES := rdkafka libcurl jansson libzstd libcrypto libssl yaml-0.1 liblz4 zlib expat libmicrohttpd
 
 sources = $(filter-out $(1)/tests/% $(1)/fuzz/% $(1)/bench/% $(1)/testing/%,$(wildcard $(1)/*/*.c))
@@ -109,8 +109,8 @@ crds: ## custom resource definitions and their JSON schemas, from crds/source/
 chart: ## packs the Helm chart and makes all.yaml, into build/chart
 	@scripts/chart $(BUILD)/chart
 
-images: ## container images (not there yet)
-	@echo "images: Dockerfile.operator and Dockerfile.worker are not there yet; they come with the operator" >&2; exit 1
+images: ## container images of operator and worker, by docker or podman; archives in build/images
+	@scripts/images $(BUILD)/images
 
 e2e: ## end to end on Kubernetes (not there yet)
 	@echo "e2e: the operator and its chart are not there yet; 'make integration' drives the worker" >&2; exit 1

@@ -2,6 +2,7 @@
 import functools
 import json
 import pathlib
+import re
 import subprocess
 
 import yaml
@@ -85,8 +86,8 @@ def container_findings(container, pod_context, needs_probes):
     resources = container.get("resources", {})
     if not resources.get("requests") or "memory" not in resources.get("limits", {}):
         yield f"{name}: no requests or no memory limit"
-    tag = container["image"].rpartition("/")[2].partition(":")[2]
-    if not tag or tag == "latest":
+    _, separator, tag = re.search(r"([^:@]*)(@|:|$)(.*)$", container["image"].rpartition("/")[2]).groups()
+    if not separator or tag in ("", "latest"):
         yield f"{name}: image without a fixed tag"
     if needs_probes and not {"livenessProbe", "readinessProbe"} <= set(container):
         yield f"{name}: no probes"

@@ -14,6 +14,7 @@ import yaml
 import chart
 from chart import CHART, NEWEST, ROOT, of_kind, objects, refusal, render
 
+VERSION = re.search(r'KB_VERSION "(.*)"', (ROOT / "common/contract/version.h").read_text())[1]
 GOLDEN = pathlib.Path(__file__).parent / "data/chart"
 EVERYTHING = {
     "replicaCount": 2,
@@ -158,8 +159,14 @@ def test_worker_settings_of_deployment_are_the_values(rendered):
     assert settings["clusterWideWorkloads"] is True
     assert "networkPolicy" not in settings
     assert worker_settings(rendered["listed"])["workloadNamespaces"] == ["team-a", "team-b"]
-    version = re.search(r'KB_VERSION "(.*)"', (ROOT / "common/contract/version.h").read_text())[1]
-    assert worker_settings(rendered["defaults"])["image"]["tag"] == version
+    assert worker_settings(rendered["defaults"])["image"]["tag"] == VERSION
+
+
+@pytest.mark.parametrize("tag, image", [("", f"kafka-backup-operator:{VERSION}"), ("2.0", "kafka-backup-operator:2.0"),
+                                        ("sha256:ab", "kafka-backup-operator@sha256:ab")])
+def test_image_of_operator_has_tag_or_digest(tag, image):
+    (deployment,) = of_kind(objects(render({"image": {"tag": tag}})), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
 
 
 def test_account_annotations_of_worker_fall_back_to_those_of_the_operator(rendered):
@@ -241,9 +248,8 @@ def test_lint_finds_nothing():
 
 
 def test_version_of_chart_is_that_of_the_programs():
-    version = re.search(r'KB_VERSION "(.*)"', (ROOT / "common/contract/version.h").read_text())[1]
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert (about["version"], about["appVersion"]) == (version, version)
+    assert (about["version"], about["appVersion"]) == (VERSION, VERSION)
 
 
 # ---- alerts and dashboard ----

@@ -267,6 +267,20 @@ def test_status_run_of_definition_is_the_run_report(kind):
 
 
 # ---- servers without CEL ----
+def cel_messages(kind):
+    """Sentences of the rules that the operator checks again; rules on the whole object need the old one."""
+    for path, node in walk(root_schema(kind), ""):
+        if path:
+            yield from (rule["message"] for rule in node.get(CEL, []))
+
+
+def test_operator_refuses_with_the_sentences_of_the_definitions():
+    source = (ROOT / "operator/model/validation.c").read_text()
+    literals = re.sub(r'"\s*\n\s*"', "", source)
+    missing = {message for kind in KINDS for message in cel_messages(kind) if f'"{message}"' not in literals}
+    assert missing == set()
+
+
 def test_without_cel_nothing_else_is_lost(tmp_path):
     assert generator.main(["without-cel", str(tmp_path)]) == 0
     for kind in KINDS:
