@@ -162,6 +162,26 @@ def test_worker_settings_of_deployment_are_the_values(rendered):
     assert worker_settings(rendered["defaults"])["image"]["tag"] == VERSION
 
 
+def test_flags_of_chart_are_known_to_the_operator(rendered):
+    known = set(re.findall(r'^    \{"([a-z-]+)", [A-Z]+, AT', (ROOT / "operator/ctrl/options.c").read_text(), re.M))
+    for name, text in rendered.items():
+        docs = objects(text)
+        pods = [of_kind(docs, "Deployment")[0]["spec"]["template"]["spec"], of_kind(docs, "Pod")[0]["spec"]]
+        for pod in pods:
+            (container,) = pod["containers"]
+            flags = {re.match(r"--([a-z-]+)(=|$)", argument)[1] for argument in container["args"]}
+            variables = {v["name"] for v in container["env"] if v["name"].startswith("KB_")}
+            assert flags <= known, name
+            assert variables <= {"KB_" + flag.upper().replace("-", "_") for flag in known}, name
+
+
+def test_worker_settings_of_chart_are_read_by_the_operator(rendered):
+    source = (ROOT / "operator/model/settings.c").read_text()
+    settings = worker_settings(rendered["everything"])
+    names = {*settings, *settings["serviceAccount"], *settings["jobHistory"], *settings["image"]}
+    assert {name for name in names if f'"{name}"' not in source and f'\\"{name}\\"' not in source} <= {"create"}
+
+
 @pytest.mark.parametrize("tag, image", [("", f"kafka-backup-operator:{VERSION}"), ("2.0", "kafka-backup-operator:2.0"),
                                         ("sha256:ab", "kafka-backup-operator@sha256:ab")])
 def test_image_of_operator_has_tag_or_digest(tag, image):
