@@ -120,7 +120,8 @@ class Life:
         self.lineage.check_tidy(before)
 
     def killed_prune(self):
-        spec = f"{self.random.choice(PRUNE_POINTS)}:{self.random.choice(['kill', 'error'])}:{self.random.choice([1, 2, 3])}"
+        action = self.random.choice(["kill", "error"])
+        spec = f"{self.random.choice(PRUNE_POINTS)}:{action}:{self.random.choice([1, 2, 3])}"
         good = self.lineage.complete()
         result = self.lineage.prune(failpoint=spec, **self._rules())
         self.log[-1] += f" {spec} -> {result.code}"
@@ -169,6 +170,7 @@ def test_random_lives_keep_every_backup_exact(fast_kafka, tmp_path):
             life.step()
         except BaseException:
             print(f"step {number}: {life.log[-12:]}\n"
-                  f"again: KB_PROPERTY_SEED={SEED} KB_PROPERTY_STEPS={STEPS} (test_lineage_property.py), files in {tmp_path}")
+                  f"again: KB_PROPERTY_SEED={SEED} KB_PROPERTY_STEPS={STEPS} (test_lineage_property.py)\n"
+                  f"files in {tmp_path}")
             raise
     assert life.lineage.complete(), "no backup in the end"
