@@ -266,6 +266,48 @@ def test_status_run_of_definition_is_the_run_report(kind):
     assert without_descriptions(run["properties"]) == expected
 
 
+# ---- the operator reads what the definitions declare ----
+def spec_fields():
+    """(name, schema) of every field of a spec that is not refused and not inside of a map."""
+    for kind in KINDS:
+        for path, node in walk(root_schema(kind)["properties"]["spec"], ""):
+            for name, child in node.get("properties", {}).items():
+                refused = any(rule["rule"] in ("false", "!self") for rule in child.get(CEL, []))
+                if not refused and "[]" not in path:
+                    yield name, child
+
+
+def test_fields_of_definitions_are_those_that_the_operator_decodes():
+    source = (ROOT / "operator/model/spec.c").read_text()
+    decoded = set(re.findall(r'\b[A-Z0-9_]+\(kb_spec\w*, "(\w+)"', source)) | set(re.findall(r'\.name = "(\w+)"', source))
+    assert decoded == {name for name, _ in spec_fields()}
+
+
+def test_bounds_and_defaults_of_definitions_are_those_of_the_operator():
+    source = (ROOT / "operator/model/spec.c").read_text()
+    constants = dict(re.findall(r"#define (KB_\w+) (\d+)", source)) | {"deadline": "deadline"}
+
+    def number(text):
+        text = constants.get(text.strip(), text.strip()).removesuffix("LL")
+        return text if text == "deadline" else int(text)
+    declared = {}
+    for name, schema in spec_fields():
+        if schema["type"] == "integer":
+            default = "deadline" if name == "activeDeadlineSeconds" else schema.get("default")
+            declared.setdefault(name, set()).add((schema["minimum"], schema["maximum"], default))
+        elif schema["type"] == "string" and "enum" not in schema and schema.get("default"):
+            declared.setdefault(name, set()).add(schema["default"])
+    read = {}
+    for line in re.findall(r'\bI64\(\w+, ("[^)]*)\)', re.sub(r"\s*\\?\n\s*", " ", source)):
+        name, _, low, high, default = line.split(", ")
+        read.setdefault(name.strip('"'), set()).add((number(low), number(high), number(default)))
+    for name, low, high in re.findall(r'\bOPT\(\w+, "(\w+)", [^,]+, ([^,]+), ([^,)]+)\)', source):
+        read.setdefault(name, set()).add((number(low), number(high), None))
+    for name, default in re.findall(r'\bTEXT\(\w+, "(\w+)", [^,]+, "([^"]+)"\)', source):
+        read.setdefault(name, set()).add(default)
+    assert read == declared
+
+
 # ---- servers without CEL ----
 def cel_messages(kind):
     """Sentences of the rules that the operator checks again; rules on the whole object need the old one."""
