@@ -279,8 +279,8 @@ def spec_fields():
 
 def test_fields_of_definitions_are_those_that_the_operator_decodes():
     source = (ROOT / "operator/model/spec.c").read_text()
-    decoded = set(re.findall(r'\b[A-Z0-9_]+\(kb_spec\w*, "(\w+)"', source)) | set(re.findall(r'\.name = "(\w+)"', source))
-    assert decoded == {name for name, _ in spec_fields()}
+    rows = re.findall(r'\b[A-Z0-9_]+\(kb_spec\w*, "(\w+)"', source)
+    assert {*rows, *re.findall(r'\.name = "(\w+)"', source)} == {name for name, _ in spec_fields()}
 
 
 def test_bounds_and_defaults_of_definitions_are_those_of_the_operator():
