@@ -66,7 +66,6 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     kb_problems problems;
     kb_problems_init(&problems, config->file);
     const kb_support support = {config, &problems};
-    refuse(&support, config->resource.block.is_given, "resource");
     check_storage(&support);
     if (command == KB_COMMAND_RESTORE)
         check_restore(&support);

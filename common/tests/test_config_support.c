@@ -54,7 +54,6 @@ static const struct {
     {B, BACKUP "backup: {continuous: true}\n", NULL},
     {B, BACKUP "backup: {incremental: false, consumer_group_snapshot: false}\n", NULL},
     {B, BACKUP "backup: {consumer_group_snapshot: true}\n", NULL},
-    {B, BACKUP "resource: {kind: KafkaBackup}\n", "f:4:11: resource: is not supported"},
     {B, BACKUP "offset_storage: {backend: sqlite}\n", NULL},
     {R, RESTORE "offset_storage: {backend: sqlite}\n", NULL},
     {B, SOURCE S3, NULL},

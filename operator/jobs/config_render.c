@@ -219,6 +219,7 @@ static json_t *backup_json(const kb_backup_spec *backup)
     set_filled(block, "source_cluster_id", backup->source_cluster_id);
     kb_tree_set_i64(block, "checkpoint_interval_secs", backup->checkpoint_interval_secs);
     kb_tree_set_bool(block, "incremental", backup->backup_mode == 0);
+    kb_tree_set_bool(block, "consumer_group_snapshot", true);
     fill_internal_topics(block, &backup->topics);
     set_opt(block, "rate_limit_bytes_per_sec", backup->rate_limit.bytes_per_second);
     set_opt(block, "rate_limit_records_per_sec", backup->rate_limit.records_per_second);

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -92,17 +93,48 @@ static void make_progress(kb_run_context *run)
 /* A run that was refused before it could be observed leaves a report as well. */
 static void end_report(kb_run_context *run)
 {
-    const kb_reporter_options options = {.progress = run->progress, .file = run->report_file};
+    const kb_reporter_options options = {
+        .progress = run->progress, .file = run->report_file, .status = run->report_status};
     KB_AUTO_ERROR(ignored);
     if (run->reporter == NULL && kb_reporter_start(&options, &run->reporter, &ignored) != KB_OK)
         return;
     kb_reporter_stop(KB_TAKE(run->reporter));
+    kb_report_status_stop(KB_TAKE(run->report_status));
+}
+
+/*
+ * Under the operator the report goes to the custom resource, too. Without a token (the account is shared with
+ * the operator) the termination message carries it alone.
+ */
+static kb_code open_status(kb_run_context *run, kb_error *err)
+{
+    const kb_config_resource *resource = &run->config->resource;
+    if (!resource->block.is_given || run->env.cr_uid == NULL)
+        return KB_OK;
+    if (resource->uid == NULL || strcmp(resource->uid, run->env.cr_uid) != 0)
+        return kb_fail(err, KB_CONFIG_INVALID,
+                       "resource.uid is not KB_CR_UID; this configuration belongs to another object");
+    KB_AUTO_ERROR(cause);
+    kb_kube_access *access = NULL;
+    if (kb_kube_access_in_cluster(NULL, NULL, &access, &cause) != KB_OK) {
+        kb_log(KB_LOG_INFO, "no status is written: there is no way to the API server", KB_ERRTEXT(&cause));
+        return KB_OK;
+    }
+    const kb_report_status_options options = {
+        .owned_access = access,
+        .kind = resource->kind,
+        .plural = resource->plural,
+        .name_space = resource->namespace,
+        .name = resource->name,
+        .uid = resource->uid,
+    };
+    return kb_report_status_start(&options, &run->report_status, err);
 }
 
 static kb_code open_run(kb_run_context *run, kb_error *err)
 {
     if (load_config(run, err) != KB_OK || kb_stop_new(&run->stop, err) != KB_OK ||
-        kb_stop_on_signals(run->stop, err) != KB_OK)
+        kb_stop_on_signals(run->stop, err) != KB_OK || open_status(run, err) != KB_OK)
         return err->code;
     set_limits(run);
     return KB_OK;
@@ -130,6 +162,7 @@ void kb_run_context_done(kb_run_context *run)
 {
     kb_httpd_stop(run->httpd);
     kb_reporter_stop(run->reporter);
+    kb_report_status_stop(run->report_status);
     if (run->run_metrics != NULL)
         kb_run_metrics_free(run->run_metrics);
     if (run->metrics != NULL)
@@ -213,6 +246,7 @@ kb_code kb_run_context_observe(kb_run_context *run, kb_run_kind kind, const char
     kb_reporter_options reporter = {
         .progress = run->progress,
         .file = run->report_file,
+        .status = run->report_status,
         .metrics = run->run_metrics,
     };
     if (kb_reporter_start(&reporter, &run->reporter, err) != KB_OK)

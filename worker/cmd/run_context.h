@@ -21,6 +21,7 @@
 #include "worker/kafka/kafka_client.h"
 #include "worker/report/progress.h"
 #include "worker/report/report_file.h"
+#include "worker/report/report_status.h"
 #include "worker/report/reporter.h"
 #include "worker/report/run_metrics.h"
 #include "worker/storage/storage.h"
@@ -36,6 +37,7 @@ typedef struct kb_run_context {
     uint32_t threads;
     kb_progress *progress;
     kb_report_file *report_file;
+    kb_report_status *report_status; /* NULL = not under the operator */
     kb_reporter *reporter;
     kb_metrics *metrics;
     kb_run_metrics *run_metrics; /* NULL before kb_run_context_observe, and for commands without it */

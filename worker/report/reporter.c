@@ -15,6 +15,7 @@
 struct kb_reporter {
     kb_progress *progress;
     kb_report_file *file;
+    kb_report_status *status;
     const kb_clock *clock;
     _Atomic(kb_run_metrics *) metrics;
     atomic_bool stopping;
@@ -50,10 +51,13 @@ int kb_reporter_progress(void *progress, kb_strbuf *body)
 static void write_report(kb_reporter *reporter)
 {
     reporter->written_ms = kb_clock_now_boot_ms(reporter->clock);
-    if (reporter->file == NULL)
+    if (reporter->file == NULL && reporter->status == NULL)
         return;
     KB_AUTO_STRBUF(text, KB_RUN_REPORT_MAX_BYTES);
     if (!encode(reporter->progress, &text))
+        return;
+    kb_report_status_offer(reporter->status, kb_strbuf_view(&text), text.len);
+    if (reporter->file == NULL)
         return;
     if (text.len == reporter->last.len &&
         memcmp(kb_strbuf_view(&text), kb_strbuf_view(&reporter->last), text.len) == 0)
@@ -128,6 +132,7 @@ kb_code kb_reporter_start(const kb_reporter_options *options, kb_reporter **ret_
     kb_reporter *reporter = kb_calloc(1, sizeof *reporter);
     reporter->progress = options->progress;
     reporter->file = options->file;
+    reporter->status = options->status;
     reporter->clock = options->clock != NULL ? options->clock : kb_clock_system();
     atomic_store(&reporter->metrics, options->metrics);
     kb_strbuf_init(&reporter->last, KB_RUN_REPORT_MAX_BYTES);

@@ -14,6 +14,7 @@
 #include "common/base/strbuf.h"
 #include "worker/report/progress.h"
 #include "worker/report/report_file.h"
+#include "worker/report/report_status.h"
 #include "worker/report/run_metrics.h"
 
 #define KB_REPORTER_REFRESH_MS 10000
@@ -22,10 +23,11 @@
 typedef struct kb_reporter kb_reporter;
 
 typedef struct kb_reporter_options {
-    kb_progress *progress;   /* outlives the reporter, as do the others */
-    kb_report_file *file;    /* NULL = none */
-    kb_run_metrics *metrics; /* NULL = none; gets percent and eta */
-    const kb_clock *clock;   /* NULL = the machine's */
+    kb_progress *progress;    /* outlives the reporter, as do the others */
+    kb_report_file *file;     /* NULL = none */
+    kb_report_status *status; /* NULL = none */
+    kb_run_metrics *metrics;  /* NULL = none; gets percent and eta */
+    const kb_clock *clock;    /* NULL = the machine's */
 } kb_reporter_options;
 
 /* Writes the first report and starts the thread. KB_TEMPORARY_FAILURE when there is no thread to be had. */
