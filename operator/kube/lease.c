@@ -8,6 +8,7 @@
 
 #include "common/base/crypto.h"
 #include "common/base/encode.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/sync/cond.h"
@@ -237,6 +238,13 @@ static void lose(kb_elector *elector)
         elector->options.on_lost(elector->options.ctx);
 }
 
+/* A place for tests to end a reign. */
+static bool is_cut_off(const kb_elector *elector)
+{
+    KB_AUTO_ERROR(err);
+    return elector->memory.is_held && KB_FAILPOINT("lease.lost", &err) != KB_OK;
+}
+
 static void step_lease(kb_elector *elector)
 {
     const bool is_known = look(elector);
@@ -258,7 +266,10 @@ static void step_lease(kb_elector *elector)
     case KB_LEASE_CREATE:
     case KB_LEASE_ACQUIRE:
     case KB_LEASE_RENEW:
-        send_renewal(elector, action);
+        if (is_cut_off(elector))
+            lose(elector);
+        else
+            send_renewal(elector, action);
         return;
     }
 }

@@ -294,6 +294,21 @@ static void on_job(void *ctx, const json_t *old_object, const json_t *new_object
 
 /* ---- set-up ---- */
 
+/* The namespace of the release and those of the setting; texts are borrowed. */
+static const char **served_namespaces(const kb_settings *settings, size_t *count)
+{
+    const json_t *listed = settings->workload_namespaces;
+    const char **names = kb_calloc(json_array_size(listed) + 1, sizeof *names);
+    *count = 0;
+    names[(*count)++] = settings->release_namespace;
+    for (size_t i = 0; i < json_array_size(listed); i++) {
+        const char *name = json_string_value(json_array_get(listed, i));
+        if (name != NULL && strcmp(name, settings->release_namespace) != 0)
+            names[(*count)++] = name;
+    }
+    return names;
+}
+
 void kb_reconciler_add_informers(kb_runtime *runtime, kb_informers *informers, const char *const *namespaces,
                                  size_t namespace_count)
 {
@@ -310,6 +325,14 @@ void kb_reconciler_add_informers(kb_runtime *runtime, kb_informers *informers, c
         options.project = kb_project_resource;
         options.on_change = on_change[kind];
         runtime->resources[kind] = kb_informers_add(informers, &options);
+    }
+    /* Where workloads may be made only in some namespaces, they cannot be seen elsewhere either. */
+    size_t served_count = namespace_count;
+    KB_AUTOFREE const char **served = NULL;
+    if (namespace_count == 0 && !runtime->settings->cluster_wide_workloads) {
+        served = served_namespaces(runtime->settings, &served_count);
+        options.namespaces = served;
+        options.namespace_count = served_count;
     }
     options.label_selector = KB_LABEL_MANAGED_BY "=" KB_MANAGED_BY;
     options.resource = &KB_KUBE_JOBS;
