@@ -76,6 +76,23 @@ def test_memory_limit_holds_over_many_partitions(wide, worker, storage):
     assert fidelity.chains(client, "narrow") == fidelity.chains(client, "wide")
 
 
+def test_planning_an_increment_over_many_partitions_is_quick(wide, worker, storage):
+    """All is compared, listed and taken over; with 5,000 partitions from a manifest of 100,000 segments and more."""
+    cluster, client = wide
+    client.generate("wide", PARTITIONS * 25, size=100)
+    config = backup_config(cluster, storage, None, ["wide"], lineage="many",
+                           backup={"segment_max_records": 1 if PARTITIONS >= 5000 else 25})
+    del config["backup_id"]
+    first = worker.run_ok("backup", config, timeout=800)
+    result, peak = peak_bytes(worker, "backup", config)
+    assert result.code == 0, result.stderr
+    segments = first.report["segmentsCompleted"]
+    assert result.report["segmentsCompleted"] == segments >= PARTITIONS and result.report["newBytes"] == 0
+    print(f"\n{PARTITIONS} partitions, {segments} segments: {result.seconds:.1f} s, peak {peak >> 20} MiB")
+    assert result.seconds < 20 * PARTITIONS / 5000 + 4, f"{result.seconds} s"
+    assert peak < 256 << 20, f"peak {peak >> 20} MiB"
+
+
 def test_limit_that_cannot_fit_is_refused_with_the_number_needed(kafka, client, unique, worker, storage):
     client.generate(client.create_topic(unique), 10)
     config = backup_config(kafka, storage, "b", [unique], limits={"memory_bytes": 40 << 20})
