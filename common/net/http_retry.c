@@ -83,13 +83,17 @@ static void emit(const kb_run *run, kb_http_event event)
         o->on_event(o->event_ctx, event);
 }
 
+/* After a stop a call may fail this often: what was begun gets its chance, a store that is down none. */
+#define KB_STOPPED_TRIES 3
+
 /* How long may still be waited; 0 when a stop and its grace are over. */
 static int64_t time_before_stop(kb_run *run)
 {
     const kb_http_retry_options *o = &run->retry->options;
     if (o->stop == NULL || !kb_stop_requested(o->stop))
         return INT64_MAX;
-    if (kb_stop_count(o->stop) > 1)
+    bool is_hopeless = o->breaker != NULL && kb_breaker_is_open(o->breaker);
+    if (kb_stop_count(o->stop) > 1 || run->attempt.number >= KB_STOPPED_TRIES || is_hopeless)
         return 0;
     int64_t now = now_ms(run);
     if (run->stop_until_ms == 0)

@@ -379,6 +379,24 @@ static kb_code prove_absence(kb_s3 *s3, const char *name, kb_error *err)
     return code;
 }
 
+static kb_code refuse_data(void *ctx, const kb_http_response *response, kb_error *err)
+{
+    (void)ctx, (void)response;
+    return kb_fail(err, KB_ERR_END, "not wanted");
+}
+
+/* Why a HEAD was refused: its answer has no body, that of a GET says it. */
+static void explain(kb_s3 *s3, const char *name, kb_error *err)
+{
+    const kb_http_sink sink = {.on_start = refuse_data, .on_data = ignore_data};
+    const kb_s3_request request = {.verb = "GetObject", .method = "GET", .name = name, .sink = &sink};
+    KB_AUTO_RESPONSE(response);
+    KB_AUTO_ERROR(asked);
+    kb_code code = kb_s3_send(s3, &request, &response, NULL, &asked);
+    if (code == KB_STORAGE_ACCESS_DENIED || code == KB_CONFIG_INVALID)
+        kb_error_move(err, &asked);
+}
+
 kb_code kb_s3_head(kb_s3 *s3, const char *name, kb_object_info *ret_info, kb_error *err)
 {
     const kb_s3_request request = {.verb = "HeadObject", .method = "HEAD", .name = name};
@@ -386,8 +404,10 @@ kb_code kb_s3_head(kb_s3 *s3, const char *name, kb_object_info *ret_info, kb_err
     kb_code code = kb_s3_send(s3, &request, &response, NULL, err);
     if (code == KB_ERR_NOT_FOUND && !atomic_load(&s3->is_bucket_seen))
         return prove_absence(s3, name, err);
+    if (code == KB_STORAGE_ACCESS_DENIED || code == KB_CONFIG_INVALID)
+        explain(s3, name, err);
     if (code != KB_OK)
-        return code;
+        return err->code;
     const char *size = kb_http_response_header(&response, "Content-Length");
     const char *time = kb_http_response_header(&response, "Last-Modified");
     int64_t bytes = 0;
