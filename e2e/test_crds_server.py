@@ -280,3 +280,12 @@ def test_chart_is_accepted_by_server(api):
     docs = [doc for doc in chart.objects(rendered) if doc["kind"] != "Pod"]  # the self-check needs the account
     code, _, err = api.apply(docs, "--dry-run=server")
     assert code == 0, err
+
+
+def test_workloads_of_operator_are_accepted_by_server(api):
+    from test_workloads import FILES
+    api.ok("create", "namespace", "team-a")
+    docs = [doc for path in FILES if "-1.2" not in path.stem for doc in json.loads(path.read_text())]
+    code, out, err = api.apply(docs, "--dry-run=server", "--server-side")
+    assert code == 0, err
+    assert len(out.splitlines()) == len(docs)
