@@ -27,11 +27,11 @@ static void check_storage(const kb_support *support)
         kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, "storage.signature_version",
                           "signature version v2 %s; hint: v4", not_supported);
     if (!support->config->storage.block.is_given || backend == KB_CONFIG_FILESYSTEM ||
-        backend == KB_CONFIG_S3)
+        backend == KB_CONFIG_S3 || backend == KB_CONFIG_AZURE || backend == KB_CONFIG_GCS)
         return;
     kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, "storage.backend",
-                      "storage backend %s %s; hint: filesystem, s3", kb_config_backend_name(backend),
-                      not_supported);
+                      "storage backend %s %s; hint: filesystem, s3, azure, gcs",
+                      kb_config_backend_name(backend), not_supported);
 }
 
 static void check_gssapi(const kb_support *support, const kb_config_kafka *kafka, const char *path)

@@ -14,7 +14,7 @@ static uint64_t shared_bytes(const kb_memory_request *r)
 
 static uint64_t partition_bytes(const kb_memory_request *r)
 {
-    return 2 * r->part_bytes + KB_FRAMES_BYTES + KB_FETCH_QUEUE_BYTES;
+    return (r->whole_objects ? 1 : 2) * r->part_bytes + KB_FRAMES_BYTES + KB_FETCH_QUEUE_BYTES;
 }
 
 static size_t partitions_that_fit(const kb_memory_request *r, uint64_t budget)

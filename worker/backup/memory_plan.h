@@ -8,6 +8,7 @@
 #ifndef KB_WORKER_BACKUP_MEMORY_PLAN_H
 #define KB_WORKER_BACKUP_MEMORY_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ typedef struct kb_memory_request {
     size_t encoders;
     size_t uploads;
     size_t max_partitions;
+    bool whole_objects; /* a segment is held whole, in one part; else there are two */
 } kb_memory_request;
 
 typedef struct kb_memory_plan {

@@ -156,6 +156,7 @@ static kb_code plan_memory(pipeline *p, kb_error *err)
         .encoders = settings->threads > 0 ? settings->threads : 1,
         .uploads = KB_PUBLISHERS,
         .max_partitions = (size_t)settings->config->backup.max_concurrent_partitions,
+        .whole_objects = caps->whole_objects,
     };
     if (kb_memory_plan_make(&request, &p->memory, err) != KB_OK)
         return err->code;
@@ -184,13 +185,25 @@ static void free_frame(void *owned_frame)
     kb_frame_free(owned_frame);
 }
 
+/* Bytes of records after which a segment ends. */
+static int64_t segment_limit(const pipeline *p)
+{
+    const kb_storage_caps *caps = kb_storage_caps_view(p->settings->storage);
+    int64_t limit = p->settings->config->backup.segment_max_bytes;
+    if (p->lanes.codec != KB_CODEC_ZSTD && limit > (int64_t)KB_SEGMENT_AREA_LIMIT)
+        limit = (int64_t)KB_SEGMENT_AREA_LIMIT;
+    /* Where a segment is held whole: compressed, it does not become larger. */
+    if (caps->whole_objects && limit > (int64_t)caps->part_bytes)
+        limit = (int64_t)caps->part_bytes;
+    return limit;
+}
+
 static void set_rules(pipeline *p)
 {
     const kb_config_backup *config = &p->settings->config->backup;
     int64_t now_us = kb_clock_boot_us();
-    int64_t area_limit = p->lanes.codec == KB_CODEC_ZSTD ? INT64_MAX : (int64_t)KB_SEGMENT_AREA_LIMIT;
     p->rules = (kb_task_rules){
-        .segment_max_bytes = config->segment_max_bytes < area_limit ? config->segment_max_bytes : area_limit,
+        .segment_max_bytes = segment_limit(p),
         .segment_max_records = config->segment_max_records.is_set ? config->segment_max_records.value : 0,
         .segment_max_interval_ms = config->segment_max_interval_ms,
         .has_own_block = p->plan->content.offset_headers,

@@ -527,6 +527,12 @@ static kb_code gcs_abort_leftovers(void *state, const char *prefix, size_t *ret_
     return KB_OK;
 }
 
+/* Uploads grow as they are filled; how far is the caller's affair. */
+static void gcs_set_part_bytes(void *state, size_t part_bytes)
+{
+    (void)state, (void)part_bytes;
+}
+
 /* ---- opening ---- */
 
 static void gcs_free(void *owned_state)
@@ -553,6 +559,7 @@ static const kb_storage_driver driver = {
     .abort_leftovers = gcs_abort_leftovers,
     .remove_many = gcs_remove_many,
     .now = gcs_now,
+    .set_part_bytes = gcs_set_part_bytes,
 };
 
 static kb_code check_options(const kb_config_gcs *config, kb_error *err)
@@ -596,7 +603,11 @@ kb_code kb_storage_open_gcs(const kb_gcs_options *options, kb_storage **ret_stor
     KB_AUTOFREE char *describe = kb_asprintf("gs://%s%s%s", config->bucket, store->prefix != NULL ? "/" : "",
                                              store->prefix != NULL ? store->prefix : "");
     const kb_storage_caps caps = {
-        .conditional_put = true, .whole_objects = true, .part_bytes = options->segment_buffer_bytes};
+        .conditional_put = true,
+        .whole_objects = true,
+        .part_bytes = options->segment_buffer_bytes,
+        .min_part_bytes = KB_CHUNK_BYTES,
+    };
     *ret_storage = kb_storage_new(&driver, store, &caps, describe);
     return KB_OK;
 }

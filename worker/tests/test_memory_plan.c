@@ -20,13 +20,15 @@ static void make_table_agrees(void **state)
         kb_code code;
         size_t partitions, encoders;
     } rows[] = {
-        {"defaults, filesystem", {512 * KB_MIB, 0, 2, 4, 8}, KB_OK, 8, 2},
-        {"defaults, parts of 8 MiB", {512 * KB_MIB, 8 * KB_MIB, 2, 4, 8}, KB_OK, 8, 2},
-        {"128 MiB, filesystem", {128 * KB_MIB, 0, 2, 4, 8}, KB_OK, 8, 2},
-        {"64 MiB falls back to one encoder", {64 * KB_MIB, 0, 2, 4, 8}, KB_OK, 1, 1},
-        {"60 MiB, one of each", {60 * KB_MIB, 0, 2, 4, 8}, KB_OK, 1, 1},
-        {"too small", {40 * KB_MIB, 0, 2, 4, 8}, KB_MEMORY_TOO_SMALL, 0, 0},
-        {"nothing", {0, 0, 1, 1, 8}, KB_MEMORY_TOO_SMALL, 0, 0},
+        {"defaults, filesystem", {512 * KB_MIB, 0, 2, 4, 8, false}, KB_OK, 8, 2},
+        {"defaults, parts of 8 MiB", {512 * KB_MIB, 8 * KB_MIB, 2, 4, 8, false}, KB_OK, 8, 2},
+        {"defaults, whole segments of 32 MiB", {512 * KB_MIB, 32 * KB_MIB, 2, 4, 8, true}, KB_OK, 6, 2},
+        {"whole segments in 128 MiB", {128 * KB_MIB, 32 * KB_MIB, 2, 4, 8, true}, KB_OK, 5, 1},
+        {"128 MiB, filesystem", {128 * KB_MIB, 0, 2, 4, 8, false}, KB_OK, 8, 2},
+        {"64 MiB falls back to one encoder", {64 * KB_MIB, 0, 2, 4, 8, false}, KB_OK, 1, 1},
+        {"60 MiB, one of each", {60 * KB_MIB, 0, 2, 4, 8, false}, KB_OK, 1, 1},
+        {"too small", {40 * KB_MIB, 0, 2, 4, 8, false}, KB_MEMORY_TOO_SMALL, 0, 0},
+        {"nothing", {0, 0, 1, 1, 8, false}, KB_MEMORY_TOO_SMALL, 0, 0},
     };
     for (size_t i = 0; i < KB_ARRAY_LEN(rows); i++) {
         KB_AUTO_ERROR(err);
@@ -44,7 +46,7 @@ static void make_at_the_limit_it_names_succeeds(void **state)
     (void)state;
     KB_AUTO_ERROR(err);
     kb_memory_plan plan;
-    kb_memory_request request = {1, 0, 4, 4, 8};
+    kb_memory_request request = {1, 0, 4, 4, 8, false};
     assert_int_equal(kb_memory_plan_make(&request, &plan, &err), KB_MEMORY_TOO_SMALL);
     request.limit_bytes = 60293125; /* the number of the message: (8 + 6 + 32) MiB / 0.8, rounded up */
     assert_non_null(strstr(kb_error_text(&err), "60293125"));
