@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/encode.h"
 #include "common/base/mem.h"
 #include "common/contract/exit_codes.h"
 #include "common/data/json_tree.h"
@@ -369,6 +370,17 @@ static bool has_equal(const json_t *status, const json_t *entry)
     return false;
 }
 
+/* The generation in the name of a one-shot Job; 0 for any other. */
+static int64_t generation_of_name(const kb_pass *pass, const char *name)
+{
+    const char *suffix = strrchr(name, '-');
+    int64_t generation = 0;
+    if (suffix == NULL || suffix[1] != 'g' || !kb_parse_i64(suffix + 2, &generation))
+        return 0;
+    KB_AUTOFREE char *expected = kb_name_one_shot_job(pass->name, generation);
+    return strcmp(expected, name) == 0 ? generation : 0;
+}
+
 /* A backup that ended; job NULL: it is gone, and `name` and `uid` are what is left. */
 static void fold_backup(kb_pass *pass, const json_t *job, const char *name, const char *uid,
                         const kb_job_outcome *o, kb_fold *fold)
@@ -387,8 +399,10 @@ static void fold_backup(kb_pass *pass, const json_t *job, const char *name, cons
     if (kb_history_find(pass->status, id) != NULL || has_equal(pass->status, entry))
         return;
     insert(pass->status, json_incref(entry));
-    if (generation_of(job) > 0)
-        pass->ledger.generation = generation_of(job);
+    /* A Job that was deleted is not made again. */
+    int64_t generation = job != NULL ? generation_of(job) : generation_of_name(pass, name);
+    if (generation > 0)
+        pass->ledger.generation = generation;
     kb_ledger_set(&pass->ledger.outcome, o->outcome == KB_OUTCOME_FAILURE ? "failure" : "success");
     if (o->outcome == KB_OUTCOME_FAILURE) {
         kb_history_count(pass->status, "failed", 1);

@@ -53,7 +53,7 @@ static void add_ledger(kb_pass *pass)
     const char *old = kb_tree_text_or_empty(pass->object, "metadata", "annotations", KB_NOTE_LEDGER, NULL);
     kb_ledger empty = {0};
     KB_AUTOFREE char *nothing = kb_ledger_text(&empty, pass->object);
-    if (strcmp(text, old) == 0 || (strcmp(text, nothing) == 0 && *old == '\0'))
+    if (strcmp(text, old) == 0 || (strcmp(text, nothing) == 0 && !pass->ledger.is_set))
         return;
     kb_plan_add(pass->plan, KB_EFFECT_LEDGER, NULL, NULL, NULL)->message = KB_TAKE(text);
 }

@@ -274,14 +274,14 @@ static const row run_rows[] = {
      {.object = "{'status':{'activeJob':{'name':'x-g1','uid':'j1'}}}",
       .is_job_gone = true,
       .was_deletion_seen = true},
-     "ledger status event:JobDeleted event:BackupFailed observe:failure " SETUP " create-job:x-g1",
+     "ledger status event:JobDeleted event:BackupFailed observe:failure",
      "False/JobDeleted",
      NULL,
      "Failed"},
     {"recorded Job is not folded again",
      {.object = "{'metadata':{'annotations':{'kafka.oso.sh/"
-                "ledger':'{\\'uid\\':\\'u1\\',\\'generation\\':1,\\'outcome\\':"
-                "\\'success\\',\\'config\\':\\'abc\\'}'}}}",
+                "ledger':'{\\'config\\':\\'abc\\',\\'generation\\':1,\\'outcome\\':"
+                "\\'success\\',\\'uid\\':\\'u1\\'}'}}}",
       .jobs = ENDED_JOB("x-g1", STAMP ",'kafka.oso.sh/recorded':'true'", DONE)},
      "status",
      NULL,
