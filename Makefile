@@ -57,7 +57,7 @@ unit: ## unit tests, one program for each module
 
 integration: ## the built worker against real brokers; ARGS are given to pytest
 	@scripts/deps build lab && scripts/tools helm >/dev/null && scripts/tools promtool >/dev/null
-	@+$(TEST_MAKE) worker $(patsubst %.c,$(TEST_BUILD)/%,$(wildcard operator/tests/test_*_live.c \
+	@+$(TEST_MAKE) operator worker $(patsubst %.c,$(TEST_BUILD)/%,$(wildcard operator/tests/test_*_live.c \
 	  worker/tests/test_*_live*.c) worker/tests/test_aws_sigv4.c)
 	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
 

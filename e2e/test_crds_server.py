@@ -1,21 +1,19 @@
 """The definitions on a real API server: CEL, defaults, strict examples, status by server-side apply, columns.
-
-Needs the control plane of lab/k8s-lab in the cache (lab/k8s-lab install --control-plane-only); skipped without it.
 """
 import copy
 import json
-import os
-import pathlib
 import re
 import subprocess
 
 import pytest
 
+import chart
+import k8s
+from worker import BINARY
 from test_crds import CRDS, EXAMPLES, KINDS, MINIMAL, custom, report_schema
 
-LAB = pathlib.Path(os.environ.get("KB_K8S_LAB", pathlib.Path(__file__).parent / "lab/k8s-lab"))
-CACHE = pathlib.Path(os.environ.get("KB_CACHE", pathlib.Path.home() / ".cache/kafka-backup")) / "k8s"
-VERSION = os.environ.get("K8S_LAB_KUBE", "1.34.4")
+pytestmark = pytest.mark.skipif(not k8s.is_installed(), reason="no Kubernetes here: e2e/lab/k8s-lab install")
+OPERATOR = BINARY.parent / "kafka-backup-operator"
 SERVER = {"bootstrapServers": ["k:9092"]}
 S3 = {"storageType": "s3", "s3": {"bucket": "abc"}}
 HEADER_BASED = MINIMAL["KafkaOffsetReset"]
@@ -24,19 +22,13 @@ HEADER_BASED = MINIMAL["KafkaOffsetReset"]
 class Api:
     """kubectl against a control plane without nodes."""
 
-    def __init__(self, folder):
-        self.folder = folder
-
-    def lab(self, verb, *arguments):
-        environment = {**os.environ, "K8S_LAB_HOME": str(CACHE), "K8S_LAB_COREDNS": "none"}
-        return subprocess.run([LAB, verb, "-d", self.folder, *arguments], env=environment, text=True,
-                              capture_output=True)
+    def __init__(self, plane):
+        self.plane = plane
 
     def kubectl(self, *arguments, stdin=None):
         """(exit code, stdout, stderr)"""
-        program = CACHE / f"kube-{VERSION}/kubectl"
-        done = subprocess.run([program, "--kubeconfig", self.folder / "admin.kubeconfig", *arguments], input=stdin,
-                              text=True, capture_output=True)
+        done = subprocess.run([k8s.LAB, "kubectl", "-d", self.plane.dir / "lab", *arguments], input=stdin, text=True,
+                              capture_output=True)
         return done.returncode, done.stdout, done.stderr
 
     def ok(self, *arguments, stdin=None):
@@ -59,23 +51,18 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    if not LAB.exists() or not (CACHE / f"kube-{VERSION}/kube").exists() or not list(CACHE.glob("etcd-*/etcd")):
-        pytest.skip("no control plane in the cache: lab/k8s-lab install --control-plane-only")
-    api = Api(tmp_path_factory.mktemp("k8s"))
-    up = api.lab("up", "--control-plane-only")
-    try:
-        assert up.returncode == 0, up.stderr
+def api():
+    with k8s.ControlPlane() as plane:
+        api = Api(plane)
         api.ok("apply", "--validate=strict", "-f", str(CRDS))
         for kind in KINDS:
             api.ok("wait", "--for=condition=Established", "--timeout=30s", f"crd/{kind.lower()}s.kafka.oso.sh")
         for crd in json.loads(api.ok("get", "crd", "-o", "json"))["items"]:
             states = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
             assert states == {"NamesAccepted": "True", "Established": "True"}  # NonStructuralSchema is absent
-        api.ok("create", "namespace", "kafka-backup")
+        for namespace in ("kafka-backup", "team-a", "team-b"):
+            api.ok("create", "namespace", namespace)
         yield api
-    finally:
-        api.lab("down")
 
 
 def test_examples_are_accepted_by_server_strictly(api):
@@ -275,7 +262,6 @@ def test_definitions_without_cel_are_accepted(api, tmp_path):
 
 
 def test_chart_is_accepted_by_server(api):
-    import chart
     rendered = chart.render({"networkPolicy": {"enabled": True}, "podDisruptionBudget": {"enabled": True}})
     docs = [doc for doc in chart.objects(rendered) if doc["kind"] != "Pod"]  # the self-check needs the account
     code, _, err = api.apply(docs, "--dry-run=server")
@@ -284,8 +270,41 @@ def test_chart_is_accepted_by_server(api):
 
 def test_workloads_of_operator_are_accepted_by_server(api):
     from test_workloads import FILES
-    api.ok("create", "namespace", "team-a")
     docs = [doc for path in FILES if "-1.2" not in path.stem for doc in json.loads(path.read_text())]
     code, out, err = api.apply(docs, "--dry-run=server", "--server-side")
     assert code == 0, err
     assert len(out.splitlines()) == len(docs)
+
+
+INSTALLS = {
+    "default": {},
+    "listed": {"rbac": {"clusterWideWorkloads": False}, "workloadNamespaces": ["team-a"]},
+    "confined": {"watchNamespaces": ["team-a", "team-b"]},
+}
+
+
+@pytest.mark.parametrize("install", INSTALLS)
+def test_rights_of_install_satisfy_the_self_check_of_the_operator(api, install, tmp_path):
+    """As the helm test does in a pod: the operator asks with its account's token what it may do."""
+    docs = [doc for doc in chart.objects(chart.render(INSTALLS[install], release=f"kafka-backup-operator-{install}"))
+            if doc["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Pod")]
+    (pod,) = [doc for doc in docs if doc["kind"] == "Pod"]
+    docs.remove(pod)
+    code, _, err = api.apply(docs)
+    assert code == 0, err
+    account = pod["spec"]["serviceAccountName"]
+    token = api.ok("create", "token", account, "-n", "kafka-backup").strip()
+    config = json.loads(api.ok("config", "view", "--raw", "--flatten", "-o", "json"))
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "config").write_text(json.dumps(config))
+    (container,) = pod["spec"]["containers"]
+    environment = {v["name"]: v["value"] for v in container["env"] if "value" in v}
+    command = [OPERATOR, *container["args"], f"--kubeconfig={tmp_path / 'config'}"]
+    done = subprocess.run(command, env={"KB_NAMESPACE": "kafka-backup", **environment}, text=True,
+                          capture_output=True, timeout=60)
+    api.ok("delete", "-f", "-", stdin="\n---\n".join(json.dumps(doc) for doc in docs))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout and done.stdout.count("served") == 4
+    denied = subprocess.run(command, env={"KB_NAMESPACE": "kafka-backup", **environment}, text=True,
+                            capture_output=True, timeout=60)
+    assert denied.returncode != 0
