@@ -87,7 +87,8 @@ class Azure(Server, Mirror):
 
     def __init__(self, tls=False):
         super().__init__("azure", tls)
-        self.account, self.key, self.endpoint = (self.facts[n] for n in ("AZURE_ACCOUNT", "AZURE_KEY", "AZURE_ENDPOINT"))
+        self.account, self.key = self.facts["AZURE_ACCOUNT"], self.facts["AZURE_KEY"]
+        self.endpoint = self.facts["AZURE_ENDPOINT"]
         if tls:
             self.endpoint = self.endpoint.replace("127.0.0.1", "localhost")
 
@@ -107,8 +108,8 @@ class Azure(Server, Mirror):
         own["Authorization"] = f"SharedKey {self.account}:{self._sign(chr(10).join(lines))}"
         if body is not None:
             own["Content-Type"] = kind
-        url = self.endpoint + urllib.parse.quote(path, safe="/") + ("?" + urllib.parse.urlencode(query) if query else "")
-        return self.open(method, url, own, body)
+        url = self.endpoint + urllib.parse.quote(path, safe="/")
+        return self.open(method, url + ("?" + urllib.parse.urlencode(query) if query else ""), own, body)
 
     def bucket(self, name):
         name = bucket_name(name)
@@ -178,7 +179,8 @@ class Gcs(Server, Mirror):
         headers = {"host": host, "x-goog-content-sha256": digest, "x-goog-date": stamp}
         names = ";".join(sorted(headers))
         asked = "&".join(sorted(query.split("&"))) if query else ""
-        canonical = "\n".join([method, target, asked, *(f"{k}:{headers[k]}" for k in sorted(headers)), "", names, digest])
+        lines = [f"{k}:{headers[k]}" for k in sorted(headers)]
+        canonical = "\n".join([method, target, asked, *lines, "", names, digest])
         scope = [stamp[:8], "auto", "storage", "goog4_request"]
         text = f"GOOG4-HMAC-SHA256\n{stamp}\n{'/'.join(scope)}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         key = b"GOOG4" + self.facts["GCS_HMAC_SECRET"].encode()

@@ -101,10 +101,12 @@ def test_conformance(program, unique):
     server = KINDS[program]()
     try:
         bucket = server.bucket(unique)
-        variables = {"azure": lambda: {"KB_TEST_AZURE_ENDPOINT": server.endpoint, "KB_TEST_AZURE_ACCOUNT": server.account,
-                                       "KB_TEST_AZURE_KEY": server.key},
-                     "gcs": lambda: {"KB_TEST_GCS": server.location(bucket, "pre/fix"),
-                                     "GOOGLE_APPLICATION_CREDENTIALS": server.account_file}}[program]()
+        if program == "azure":
+            variables = {"KB_TEST_AZURE_ENDPOINT": server.endpoint, "KB_TEST_AZURE_ACCOUNT": server.account,
+                         "KB_TEST_AZURE_KEY": server.key}
+        else:
+            variables = {"KB_TEST_GCS": server.location(bucket, "pre/fix"),
+                         "GOOGLE_APPLICATION_CREDENTIALS": server.account_file}
         done = subprocess.run([binary], cwd=ROOT, env={**os.environ, **variables}, text=True, timeout=200,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout[-5000:]
@@ -155,7 +157,9 @@ def azure_logins(azure, bucket, tmp_path):
               "connection_string": azure.connection_string()}
     blocks = {}
     for key, value in values.items():
-        plain = {"account_key": None, **({"account_name": None, "endpoint": None} if key == "connection_string" else {})}
+        plain = {"account_key": None}
+        if key == "connection_string":
+            plain.update(account_name=None, endpoint=None)
         path = tmp_path / key
         path.write_text(value + "\n")
         blocks[key] = azure.block(bucket, **{**plain, key: value})
