@@ -88,7 +88,7 @@ install_all() {
     for name in etcd kube helm coredns kubeconform; do
         version=${name}_version version=${!version}
         [ "$version" != none ] && [ ! -x "$cache/$name-$version/$name" ] || continue
-        command -v go >/dev/null || die "Go is needed to build $name"
+        PATH=$(dirname "$("$lib/../../../scripts/tools" go)"):$PATH
         rm -rf "$cache/src/$name" && mkdir -p "$cache/src/$name"
         (cd "$cache/src/$name" && "build_$name" "$version")
     done
