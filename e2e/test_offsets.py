@@ -4,7 +4,9 @@ import json
 import pytest
 
 from records import record
-from worker import backup_config
+from worker import backup_config, kafka_block
+
+T = 1_700_000_000_000
 
 
 def stored_groups(storage, backup_id):
@@ -68,3 +70,168 @@ def test_backup_without_any_group(worker, storage, unique, kafka, client):
     client.produce(topic, [record("k", "v")])
     worker.run_ok("backup", with_groups(kafka, storage, "b", [topic]))
     assert stored_groups(storage, "b") == {}
+
+
+# ---- offset commands ----
+
+def offsets_config(cluster, storage, groups=(), snapshot_id="s", **offsets):
+    return {"target": kafka_block(cluster), "storage": {"backend": "filesystem", "path": str(storage)},
+            "metrics": {"enabled": False},
+            "offsets": {"groups": list(groups), "snapshot_id": snapshot_id, **offsets}}
+
+
+@pytest.fixture
+def topic(client, unique):
+    """Two partitions: offsets 0-9 and 0-9, of which 0-2 of the first are deleted; times T, T + 1, ..."""
+    name = client.create_topic(unique, partitions=2)
+    client.produce(name, [record("k", f"{p}-{i}", timestamp=T + i, partition=p) for p in range(2) for i in range(10)])
+    client.delete_records(name, {0: 3})
+    return name
+
+
+@pytest.fixture
+def group(unique):
+    return unique + "-group"
+
+
+STRATEGIES = [
+    ({"strategy": "earliest"}, {0: 3, 1: 0}),
+    ({"strategy": "latest"}, {0: 10, 1: 10}),
+    ({"strategy": "timestamp", "timestamp_ms": T + 4}, {0: 4, 1: 4}),
+    ({"strategy": "timestamp", "timestamp_ms": T + 100}, {0: 10, 1: 10}),
+    ({"strategy": "offset", "offset": 7}, {0: 7, 1: 7}),
+    ({"strategy": "offset", "offset": 1}, {0: 3, 1: 1}),
+    ({"strategy": "offset", "offset": 99}, {0: 10, 1: 10}),
+]
+
+
+def test_reset_by_every_strategy(kafka, client, worker, storage, topic, group):
+    """Dry run tells and changes nothing; the reset does what it told; the rollback undoes it."""
+    storage.mkdir()
+    for number, (how, wanted) in enumerate(STRATEGIES):
+        client.commit({group: {topic: {0: 5, 1: 6}}}, metadata="mine")
+        config = offsets_config(kafka, storage, [group], f"s{number}", **how)
+        dry = worker.run_ok("offset-reset", config, "--dry-run", "-f", "json")
+        assert client.committed(group) == {group: {topic: {0: 5, 1: 6}}}
+        assert not list(storage.glob("*.json")) or number
+        rows = {p["partition"]: (p["old"], p["new"]) for p in dry.json()["groups"][0]["partitions"]}
+        assert rows == {0: (5, wanted[0]), 1: (6, wanted[1])}
+        result = worker.run_ok("offset-reset", config)
+        assert client.committed(group) == {group: {topic: wanted}}, how
+        assert result.report["groupsDone"] == 1 and result.report["groups"][0]["status"] == "success"
+        back = worker.run_ok("offset-rollback", offsets_config(kafka, storage, [], f"s{number}"))
+        assert client.committed(group) == {group: {topic: {0: 5, 1: 6}}}
+        assert client.committed_metadata(group) == {topic: {0: "mine", 1: "mine"}}
+        assert "-before-" in back.stdout
+
+
+def test_reset_from_mapping(kafka, client, worker, storage, topic, group, tmp_path):
+    storage.mkdir()
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(json.dumps({"groups": {group: {topic: {"0": 4, "1": 2}}}}))
+    how = {"strategy": "fromMapping", "mapping_file": str(mapping)}
+    worker.run_ok("offset-reset", offsets_config(kafka, storage, [group], **how))
+    assert client.committed(group) == {group: {topic: {0: 4, 1: 2}}}
+    mapping.write_text(json.dumps({"groups": {group: {topic: {"0": 2}}}}))
+    result = worker.run("offset-reset", offsets_config(kafka, storage, [group], "other", **how))
+    assert (result.code, result.report["reason"]) == (65, "MappingInvalid") and "offset 2" in result.stderr
+    result = worker.run("offset-reset", offsets_config(kafka, storage, [group], "s", **how))
+    assert (result.code, result.report["reason"]) == (78, "SnapshotExists")
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_active_group_is_refused(kafka, client, worker, storage, topic, group, protocol):
+    """Also with others that could be moved; then it leaves, and is waited for."""
+    storage.mkdir()
+    client.commit({group + "-idle": {topic: {0: 5}}})
+    client.join(group, [topic], protocol=protocol, commit=True, name="somebody")
+    before = client.committed(group, group + "-idle")
+    config = offsets_config(kafka, storage, [group + "-idle", group], strategy="earliest")
+    result = worker.run("offset-reset", config)
+    assert (result.code, result.report["reason"]) == (75, "GroupActive")
+    assert group in result.stderr and (protocol == "consumer" or "somebody" in result.stderr)
+    assert client.committed(group, group + "-idle") == before and not list(storage.iterdir())
+    waiting = worker.start("offset-reset", offsets_config(kafka, storage, [group], strategy="earliest",
+                                                          wait_for_empty_secs=60))
+    waiting.wait_for(lambda: (waiting.report() or {}).get("waitingFor"), what="waiting")
+    client.leave(group)
+    assert waiting.wait().code == 0
+    assert client.committed(group) == {group: {topic: {0: 3, 1: 0}}}
+
+
+def test_killed_after_every_group_then_rolled_back(kafka, client, worker, storage, topic, group):
+    """The snapshot is there before the first commit; a rerun finishes; rollback removes what was not there before."""
+    storage.mkdir()
+    groups = [f"{group}-{i}" for i in range(3)]
+    before = {groups[0]: {topic: {0: 5, 1: 6}}, groups[1]: {topic: {1: 2}}, groups[2]: {}}
+    client.commit({g: o for g, o in before.items() if o})
+    config = offsets_config(kafka, storage, groups, strategy="latest", topics=[topic], parallelism=1)
+    for _ in range(2):  # one group further each time
+        assert worker.run("offset-reset", config, failpoint="commit.nth_group:kill").code == -9
+        assert (storage / "s.json").exists()
+    assert worker.run("offset-verify", offsets_config(kafka, storage)).code == 3
+    worker.run_ok("offset-reset", config)
+    assert client.committed(*groups) == {g: {topic: {0: 10, 1: 10}} for g in groups}
+    result = worker.run("offset-rollback", offsets_config(kafka, storage), failpoint="commit.nth_group:kill:2")
+    assert result.code == -9
+    worker.run_ok("offset-rollback", offsets_config(kafka, storage))
+    assert client.committed(*groups) == before
+    assert worker.run_ok("offset-verify", offsets_config(kafka, storage), "--strict").report["matched"] is True
+
+
+def test_rollback_refuses_what_somebody_moved(kafka, client, worker, storage, topic, group):
+    storage.mkdir()
+    client.commit({group: {topic: {0: 5, 1: 6}}})
+    worker.run_ok("offset-reset", offsets_config(kafka, storage, [group], strategy="earliest"))
+    client.commit({group: {topic: {1: 9}}})
+    result = worker.run("offset-rollback", offsets_config(kafka, storage))
+    assert (result.code, result.report["reason"]) == (78, "OffsetsMoved")
+    assert result.report["differences"] == [
+        {"group": group, "topic": topic, "partition": 1, "expected": 0, "actual": 9}]
+    assert client.committed(group) == {group: {topic: {0: 3, 1: 9}}}
+    dry = worker.run_ok("offset-rollback", offsets_config(kafka, storage, force=True), "--dry-run")
+    assert client.committed(group) == {group: {topic: {0: 3, 1: 9}}} and dry.stdout.count(group) == 2
+    worker.run_ok("offset-rollback", offsets_config(kafka, storage, force=True))
+    assert client.committed(group) == {group: {topic: {0: 5, 1: 6}}}
+
+
+def test_snapshot_verify_delete(kafka, client, worker, storage, topic, group):
+    client.commit({group: {topic: {0: 5}}}, metadata="m")
+    other = group + "-without"
+    worker.run_ok("offset-snapshot", offsets_config(kafka, storage, [group, other]))
+    stored = json.loads((storage / "s.json").read_text())
+    place = stored["groups"][group]["topics"][topic]["0"]
+    assert (place["offset"], place["metadata"]) == (5, "m") and stored["groups"][other] == {"topics": {}}
+    assert stored["plan"] is None and stored["clusterId"] == client.cluster_id()
+    worker.run_ok("offset-snapshot", offsets_config(kafka, storage, [group, other]))  # once more, by the same hand
+    assert worker.run("offset-snapshot", offsets_config(kafka, storage, [group])).report["reason"] == "SnapshotExists"
+    assert worker.run_ok("offset-verify", offsets_config(kafka, storage)).report["matched"] is True
+    client.commit({group: {topic: {1: 1}}})
+    assert worker.run_ok("offset-verify", offsets_config(kafka, storage)).report["matched"] is True
+    strict = worker.run("offset-verify", offsets_config(kafka, storage), "--strict")
+    assert (strict.code, strict.report["reason"]) == (65, "VerificationFailed")
+    client.commit({group: {topic: {0: 6}}})
+    assert worker.run("offset-verify", offsets_config(kafka, storage)).code == 3
+    worker.run_ok("offset-delete", offsets_config(kafka, storage))
+    assert not (storage / "s.json").exists()
+    gone = worker.run("offset-delete", offsets_config(kafka, storage))
+    assert (gone.code, gone.report["reason"]) == (3, "SnapshotAbsent")
+    assert worker.run("offset-verify", offsets_config(kafka, storage)).report["reason"] == "SnapshotNotFound"
+
+
+def test_groups_that_cannot_be_moved_fail_the_command(kafka, client, worker, storage, topic, group):
+    """Never 0 while one failed; with continue_on_error the others are moved."""
+    storage.mkdir()
+    client.commit({group: {topic: {0: 5}}})
+    nobody = group + "-nobody"
+    result = worker.run("offset-reset", offsets_config(kafka, storage, [group, nobody], strategy="earliest"))
+    assert (result.code, result.report["reason"]) == (65, "GroupsFailed")
+    assert client.committed(group) == {group: {topic: {0: 5}}}
+    config = offsets_config(kafka, storage, [group, nobody], strategy="earliest", continue_on_error=True)
+    result = worker.run("offset-reset", config)
+    assert result.code == 65 and client.committed(group) == {group: {topic: {0: 3}}}
+    assert {g["group"]: g["status"] for g in result.report["groups"]} == {group: "success", nobody: "failure"}
+    assert worker.run("offset-reset", config).code == 65
+    result = worker.run("offset-reset", offsets_config(kafka, storage, [group], "t", strategy="latest",
+                                                       topics=["no-such-topic"]))
+    assert result.code == 65 and "Topic 'no-such-topic' not found" in result.stderr

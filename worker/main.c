@@ -9,6 +9,11 @@
 #include "worker/cmd/cmd_backup.h"
 #include "worker/cmd/cmd_describe.h"
 #include "worker/cmd/cmd_list.h"
+#include "worker/cmd/cmd_offset_delete.h"
+#include "worker/cmd/cmd_offset_reset.h"
+#include "worker/cmd/cmd_offset_rollback.h"
+#include "worker/cmd/cmd_offset_snapshot.h"
+#include "worker/cmd/cmd_offset_verify.h"
 #include "worker/cmd/cmd_prune.h"
 #include "worker/cmd/cmd_restore.h"
 #include "worker/cmd/cmd_validate.h"
@@ -24,9 +29,17 @@ static const struct {
     kb_command command;
     command_fn run;
 } COMMANDS[] = {
-    {KB_COMMAND_BACKUP, kb_cmd_backup},     {KB_COMMAND_RESTORE, kb_cmd_restore},
-    {KB_COMMAND_VALIDATE, kb_cmd_validate}, {KB_COMMAND_DESCRIBE, kb_cmd_describe},
-    {KB_COMMAND_LIST, kb_cmd_list},         {KB_COMMAND_PRUNE, kb_cmd_prune},
+    {KB_COMMAND_BACKUP, kb_cmd_backup},
+    {KB_COMMAND_RESTORE, kb_cmd_restore},
+    {KB_COMMAND_VALIDATE, kb_cmd_validate},
+    {KB_COMMAND_DESCRIBE, kb_cmd_describe},
+    {KB_COMMAND_LIST, kb_cmd_list},
+    {KB_COMMAND_OFFSET_RESET, kb_cmd_offset_reset},
+    {KB_COMMAND_OFFSET_SNAPSHOT, kb_cmd_offset_snapshot},
+    {KB_COMMAND_OFFSET_ROLLBACK, kb_cmd_offset_rollback},
+    {KB_COMMAND_OFFSET_VERIFY, kb_cmd_offset_verify},
+    {KB_COMMAND_OFFSET_DELETE, kb_cmd_offset_delete},
+    {KB_COMMAND_PRUNE, kb_cmd_prune},
 };
 
 static command_fn find_command(kb_command command)

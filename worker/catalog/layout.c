@@ -336,3 +336,21 @@ bool kb_layout_parse_restore_key(const char *restore_id, const char *key, kb_res
     }
     return false;
 }
+
+char *kb_layout_snapshot_key(const char *snapshot_id, kb_snapshot_place place)
+{
+    switch (place) {
+    case KB_SNAPSHOT_OF_RESTORE:
+        return kb_asprintf("offset-snapshots/%s.json", snapshot_id);
+    case KB_SNAPSHOT_FOREIGN:
+        return kb_asprintf("offset-snapshots/%s/snapshot.json", snapshot_id);
+    case KB_SNAPSHOT_PLAIN:
+        break;
+    }
+    return kb_asprintf("%s.json", snapshot_id);
+}
+
+char *kb_layout_offset_mapping_key(const char *restore_id)
+{
+    return kb_asprintf("restores/%s/offset-mapping.json", restore_id);
+}

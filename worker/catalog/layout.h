@@ -83,4 +83,12 @@ char *kb_layout_restore_key(const char *restore_id, kb_restore_object object, ui
 bool kb_layout_parse_restore_key(const char *restore_id, const char *key, kb_restore_object *ret_object,
                                  uint32_t *ret_n);
 
+typedef enum kb_snapshot_place {
+    KB_SNAPSHOT_PLAIN,      /* {id}.json */
+    KB_SNAPSHOT_OF_RESTORE, /* offset-snapshots/{id}.json */
+    KB_SNAPSHOT_FOREIGN,    /* offset-snapshots/{id}/snapshot.json, of the existing tool: only read */
+} kb_snapshot_place;
+char *kb_layout_snapshot_key(const char *snapshot_id, kb_snapshot_place place);
+char *kb_layout_offset_mapping_key(const char *restore_id); /* restores/{id}/offset-mapping.json */
+
 #endif

@@ -15,7 +15,13 @@ enum {
     FOR_DESCRIBE = 8,
     FOR_LIST = 16,
     FOR_PRUNE = 32,
-    FOR_ALL = 63,
+    FOR_RESET = 64,
+    FOR_SNAPSHOT = 128,
+    FOR_ROLLBACK = 256,
+    FOR_VERIFY = 512,
+    FOR_DELETE = 1024,
+    FOR_OFFSETS = FOR_RESET | FOR_SNAPSHOT | FOR_ROLLBACK | FOR_VERIFY | FOR_DELETE,
+    FOR_ALL = 2047,
     FOR_STORE = FOR_VALIDATE | FOR_DESCRIBE | FOR_LIST | FOR_PRUNE, /* need no file */
 };
 
@@ -35,11 +41,11 @@ static const flag_row ROWS[] = {
     {"path", 0, FLAG_TEXT, FOR_STORE, AT(path)},
     {"backup-id", 'b', FLAG_TEXT, FOR_ALL, AT(backup_id)},
     {"format", 'f', FLAG_FORMAT, FOR_ALL, AT(format)},
-    {"dry-run", 0, FLAG_BOOL, FOR_RESTORE | FOR_PRUNE, AT(dry_run)},
+    {"dry-run", 0, FLAG_BOOL, FOR_RESTORE | FOR_PRUNE | FOR_RESET | FOR_ROLLBACK, AT(dry_run)},
     {"deep", 0, FLAG_BOOL, FOR_VALIDATE, AT(deep)},
     {"sample", 0, FLAG_SAMPLE, FOR_VALIDATE, AT(sample_index)},
     {"full", 0, FLAG_BOOL, FOR_BACKUP, AT(full)},
-    {"strict", 0, FLAG_BOOL, FOR_PRUNE, AT(strict)},
+    {"strict", 0, FLAG_BOOL, FOR_PRUNE | FOR_VERIFY, AT(strict)},
     {"allow-pruned", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(allow_pruned)},
     {"from-manifest", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_manifest)},
     {"from-backup-json", 0, FLAG_BOOL, FOR_RESTORE | FOR_VALIDATE | FOR_DESCRIBE, AT(from_backup_json)},
@@ -66,7 +72,13 @@ static const struct {
     {"describe", KB_COMMAND_DESCRIBE, FOR_DESCRIBE},
     {"list", KB_COMMAND_LIST, FOR_LIST},
     {"prune", KB_COMMAND_PRUNE, FOR_PRUNE},
+    {"offset-reset", KB_COMMAND_OFFSET_RESET, FOR_RESET},
+    {"offset-snapshot", KB_COMMAND_OFFSET_SNAPSHOT, FOR_SNAPSHOT},
+    {"offset-rollback", KB_COMMAND_OFFSET_ROLLBACK, FOR_ROLLBACK},
+    {"offset-verify", KB_COMMAND_OFFSET_VERIFY, FOR_VERIFY},
+    {"offset-delete", KB_COMMAND_OFFSET_DELETE, FOR_DELETE},
 };
+
 static kb_code parse_sample(const char *text, kb_flags *flags, kb_error *err)
 {
     char *end = NULL;
@@ -259,6 +271,8 @@ const char *kb_flags_help(void)
            "  describe    show one backup in full\n"
            "  list        show all backups, with -b those of a lineage\n"
            "  prune       remove what retention lets go, and what was left behind\n"
+           "  offset-reset, offset-snapshot, offset-rollback, offset-verify, offset-delete\n"
+           "              move committed offsets of groups; save, put back, compare, forget them\n"
            "\n"
            "options\n"
            "  -c, --config FILE       configuration, YAML; - is standard input\n"
@@ -268,12 +282,14 @@ const char *kb_flags_help(void)
            "also\n"
            "                          the name of a lineage: its newest complete backup\n"
            "  -f, --format FORMAT     text or json: form of the result on standard output\n"
-           "      --dry-run           restore: preflight only; prune: show what would be removed\n"
+           "      --dry-run           restore: preflight only; prune, offset-reset,\n"
+           "                          offset-rollback: show what would be done\n"
            "      --deep              validate: read every byte\n"
            "      --sample N/T        validate: read the N-th of T parts deeply\n"
            "      --full              backup: without a base\n"
            "      --adopt-lineage     backup: go on with a lineage of another owner\n"
-           "      --strict            prune: what the store refuses to remove is a finding\n"
+           "      --strict            prune: what the store refuses to remove is a finding;\n"
+           "                          offset-verify: differences are an error\n"
            "      --allow-pruned      also a backup that is marked for removal\n"
            "      --from-manifest     trust manifest.json alone\n"
            "      --from-backup-json  trust backup.json alone\n"

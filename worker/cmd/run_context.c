@@ -290,6 +290,12 @@ static void on_store_event(void *ctx, kb_http_event event)
 
 kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage, kb_error *err)
 {
+    return kb_run_context_store(run, &run->config->storage, mode, ret_storage, err);
+}
+
+kb_code kb_run_context_store(kb_run_context *run, const kb_config_storage *block, kb_fs_mode mode,
+                             kb_storage **ret_storage, kb_error *err)
+{
     const kb_worker_config *config = run->config;
     /* A backup finishes what it has begun; a restore has little to write, a reader nothing. */
     static const int64_t restore_grace_ms = 5000;
@@ -304,7 +310,7 @@ kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage 
         .on_event = on_store_event,
         .event_ctx = run,
     };
-    return kb_storage_open(&config->storage, &env, mode, ret_storage, err);
+    return kb_storage_open(block, &env, mode, ret_storage, err);
 }
 
 kb_code kb_run_context_find_backup(kb_run_context *run, kb_storage *storage, kb_error *err)

@@ -58,6 +58,9 @@ const char *kb_run_context_lineage(const kb_run_context *run);
 /* Opens the configured store, whose events it counts. Owned by the caller, freed before the run context. */
 kb_code kb_run_context_storage(kb_run_context *run, kb_fs_mode mode, kb_storage **ret_storage,
                                kb_error *err) KB_CHECK;
+/* The same for any block of the configuration. */
+kb_code kb_run_context_store(kb_run_context *run, const kb_config_storage *block, kb_fs_mode mode,
+                             kb_storage **ret_storage, kb_error *err) KB_CHECK;
 
 /*
  * Commands that read a backup may be given the name of a lineage: when nothing lies below that id itself, the

@@ -19,6 +19,7 @@ typedef enum kb_run_kind {
     KB_RUN_KIND_RESTORE,
     KB_RUN_KIND_VALIDATE,
     KB_RUN_KIND_PRUNE,
+    KB_RUN_KIND_OFFSETS,
 } kb_run_kind;
 
 /* Classes of section 11: label error_type. */
