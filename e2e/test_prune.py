@@ -191,6 +191,7 @@ def test_killed_prune_is_finished_by_the_next(grown, point, action):
     for nth in (1, 2, 3):
         shutil.rmtree(line.storage)
         shutil.copytree(copy, line.storage, copy_function=shutil.copy2)
+        line.seen.clear()
         if point != "prune.marked":
             pruned(line, backups=1)
             line.pass_time(GRACE_S + 1)

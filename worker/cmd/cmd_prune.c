@@ -29,7 +29,8 @@ void kb_prune_text(const kb_prune_result *result, bool dry_run, kb_strbuf *out)
     add_rows(table, "mark", &result->marked);
     add_rows(table, "delete", &result->deleted);
     add_rows(table, "keep", &result->kept);
-    kb_text_table_print(table, out);
+    if (result->closed.count + result->marked.count + result->deleted.count + result->kept.count > 0)
+        kb_text_table_print(table, out);
     for (size_t i = 0; i < result->object_count && dry_run; i++) {
         kb_strbuf_append(out, "remove ", 7);
         kb_text_escape(out, result->objects[i]);
