@@ -172,12 +172,12 @@ static kb_code settle_base(backup_run *run, kb_error *err)
 {
     const kb_backup *backup = kb_journal_backup(run->journal);
     while (backup->base != NULL && !kb_journal_has_progress(run->journal)) {
-        bool marked = false;
-        if (kb_base_is_marked(run->settings->storage, backup->base, &marked, err) != KB_OK)
+        bool leaving = false;
+        if (kb_base_is_leaving(run->settings->storage, backup->base, &leaving, err) != KB_OK)
             return err->code;
-        if (!marked)
+        if (!leaving)
             break;
-        kb_log(KB_LOG_INFO, "the base was marked for deletion, planning anew", KB_STR("base", backup->base));
+        kb_log(KB_LOG_INFO, "the base is on its way out, planning anew", KB_STR("base", backup->base));
         KB_AUTO_BACKUP kb_backup *plan = NULL;
         bool has_news = false;
         if (make_plan(run, &plan, &has_news, err) != KB_OK ||

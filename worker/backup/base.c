@@ -125,16 +125,27 @@ bool kb_base_objects_stand(const kb_base *base, const kb_topic_entry *topic,
     return true;
 }
 
-kb_code kb_base_is_marked(kb_storage *storage, const char *backup_id, bool *ret_marked, kb_error *err)
+static kb_code is_there(kb_storage *storage, const char *key, bool *ret_there, kb_error *err)
 {
-    KB_AUTOFREE char *key = kb_layout_pruned_key(backup_id);
     KB_AUTO_ERROR(head);
     kb_object_info info;
     kb_code code = kb_storage_head(storage, key, &info, &head);
     if (code != KB_OK && code != KB_ERR_NOT_FOUND) {
         kb_error_move(err, &head);
-        return kb_wrap(err, "looking for the mark of base '%s'", backup_id);
+        return code;
     }
-    *ret_marked = code == KB_OK;
+    *ret_there = code == KB_OK;
+    return KB_OK;
+}
+
+kb_code kb_base_is_leaving(kb_storage *storage, const char *backup_id, bool *ret_leaving, kb_error *err)
+{
+    KB_AUTOFREE char *mark = kb_layout_pruned_key(backup_id);
+    KB_AUTOFREE char *manifest = kb_layout_manifest_key(backup_id);
+    bool is_marked = false, is_listed = false;
+    if (is_there(storage, mark, &is_marked, err) != KB_OK ||
+        is_there(storage, manifest, &is_listed, err) != KB_OK)
+        return kb_wrap(err, "looking for the mark of base '%s'", backup_id);
+    *ret_leaving = is_marked || !is_listed;
     return KB_OK;
 }

@@ -39,8 +39,8 @@ kb_code kb_base_list(kb_base *base, kb_storage *storage, kb_error *err) KB_CHECK
 bool kb_base_objects_stand(const kb_base *base, const kb_topic_entry *topic,
                            const kb_partition_entry *partition, int64_t log_start);
 
-/* Whether prune has marked it. */
-kb_code kb_base_is_marked(kb_storage *storage, const char *backup_id, bool *ret_marked,
-                          kb_error *err) KB_CHECK;
+/* Whether prune has marked it, or has been through with it already. */
+kb_code kb_base_is_leaving(kb_storage *storage, const char *backup_id, bool *ret_leaving,
+                           kb_error *err) KB_CHECK;
 
 #endif

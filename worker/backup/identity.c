@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/crypto.h"
 #include "common/base/encode.h"
 #include "common/base/mem.h"
 #include "worker/catalog/layout.h"
@@ -96,4 +97,19 @@ kb_code kb_identity_make(const kb_identity_options *options, char **ret_id, kb_e
         return err->code;
     *ret_id = KB_TAKE(id);
     return KB_OK;
+}
+
+int64_t kb_identity_start_delay_ms(const char *owner, const char *lineage, int64_t slot_ms, int64_t jitter_ms,
+                                   int64_t now_ms)
+{
+    if (jitter_ms <= 0)
+        return 0;
+    KB_AUTOFREE char *name = kb_asprintf("%s %s", owner, lineage);
+    uint8_t hash[KB_SHA256_SIZE];
+    kb_sha256(name, strlen(name), hash);
+    uint64_t number = 0;
+    for (size_t i = 0; i < sizeof number; i++)
+        number = number << 8 | hash[i];
+    int64_t delay_ms = slot_ms + (int64_t)(number % (uint64_t)jitter_ms) - now_ms;
+    return delay_ms > 0 && delay_ms <= jitter_ms ? delay_ms : 0;
 }

@@ -31,4 +31,12 @@ typedef struct kb_identity_options {
  * questions. */
 kb_code kb_identity_make(const kb_identity_options *options, char **ret_id, kb_error *err) KB_CHECK;
 
+/*
+ * How long a scheduled run waits before it begins, so that schedules of the same minute do not all start at
+ * once: up to the slot (ms since 1970) and a share of jitter_ms that is fixed by owner and lineage. 0 when
+ * that time has passed, or the slot is not near.
+ */
+int64_t kb_identity_start_delay_ms(const char *owner, const char *lineage, int64_t slot_ms, int64_t jitter_ms,
+                                   int64_t now_ms);
+
 #endif

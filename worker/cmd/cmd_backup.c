@@ -167,6 +167,26 @@ static char *owner_of(const kb_worker_config *config)
     return kb_asprintf("%s/%s", resource->namespace != NULL ? resource->namespace : "", resource->name);
 }
 
+/* Slots have no seconds; ids that are made at a run's start always have. */
+static kb_code wait_for_share(const kb_run_context *run, const char *id, kb_error *err)
+{
+    const char *lineage = kb_worker_config_lineage(run->config);
+    int64_t slot_ms = 0;
+    if (lineage == NULL || !kb_lineage_parse_id(lineage, id, &slot_ms) || slot_ms % 60000 != 0)
+        return KB_OK;
+    KB_AUTOFREE char *owner = owner_of(run->config);
+    int64_t delay_ms = kb_identity_start_delay_ms(
+        owner, lineage, slot_ms, run->config->limits.start_jitter_secs * 1000, kb_clock_wall_ms());
+    if (delay_ms == 0)
+        return KB_OK;
+    kb_log(KB_LOG_INFO, "waiting for this schedule's share of the start jitter",
+           KB_INT("seconds", delay_ms / 1000));
+    kb_progress_set_waiting(run->progress, "this schedule's share of limits.start_jitter_secs");
+    bool stopped = kb_stop_wait(run->stop, delay_ms);
+    kb_progress_set_waiting(run->progress, NULL);
+    return stopped ? kb_fail_retryable(err, KB_INTERRUPTED, "stopped before the backup was begun") : KB_OK;
+}
+
 static kb_code run_backup(kb_run_context *run, kb_storage *storage, const char *id, kb_error *err)
 {
     KB_CLEANUP(kb_run_kafka_done) kb_run_kafka kafka = {0};
@@ -245,5 +265,9 @@ kb_code kb_cmd_backup(kb_run_context *run, kb_error *err)
     const char *label = is_series ? kb_worker_config_lineage(run->config) : id;
     if (kb_run_context_observe(run, KB_RUN_KIND_BACKUP, label, NULL, err) != KB_OK)
         return err->code;
-    return is_series ? run_series(run, storage, err) : run_backup(run, storage, id, err);
+    if (is_series)
+        return run_series(run, storage, err);
+    if (wait_for_share(run, id, err) != KB_OK)
+        return err->code;
+    return run_backup(run, storage, id, err);
 }

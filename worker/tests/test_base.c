@@ -68,12 +68,14 @@ static void open_missing_base_is_corrupt(void **state)
     KB_CLEANUP(kb_base_done) kb_base base = {NULL, NULL};
     assert_fails(kb_base_open(&base, store.storage, LINE_ID("01"), &err), KB_BACKUP_CORRUPT);
     test_member_make(store.storage, &(test_member){.id = LINE_ID("01"), .state = TEST_MEMBER_COMPLETE});
-    bool marked = true;
-    assert_ok(kb_base_is_marked(store.storage, LINE_ID("01"), &marked, &err));
-    assert_false(marked);
+    bool leaving = true;
+    assert_ok(kb_base_is_leaving(store.storage, LINE_ID("01"), &leaving, &err));
+    assert_false(leaving);
     test_member_mark(store.storage, LINE_ID("01"));
-    assert_ok(kb_base_is_marked(store.storage, LINE_ID("01"), &marked, &err));
-    assert_true(marked);
+    assert_ok(kb_base_is_leaving(store.storage, LINE_ID("01"), &leaving, &err));
+    assert_true(leaving);
+    assert_ok(kb_base_is_leaving(store.storage, LINE_ID("02"), &leaving, &err));
+    assert_true(leaving);
     assert_ok(kb_base_open(&base, store.storage, LINE_ID("01"), &err));
 }
 

@@ -82,8 +82,23 @@ static void make_sources_of_the_stamp_in_order(void **state)
     }
 }
 
+static void start_delay_is_a_fixed_share_of_what_is_left(void **state)
+{
+    (void)state;
+    int64_t share = kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW);
+    assert_in_range(share, 0, 60000);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW), share);
+    assert_int_not_equal(kb_identity_start_delay_ms("ns/b", "b", KB_NOW, 60000, KB_NOW), share);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW + share), 0);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW + share - 1), 1);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW + 3600000), 0);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 60000, KB_NOW - 3600000), 0);
+    assert_int_equal(kb_identity_start_delay_ms("ns/a", "a", KB_NOW, 0, KB_NOW), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(make_sources_of_the_stamp_in_order)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(make_sources_of_the_stamp_in_order),
+                                       cmocka_unit_test(start_delay_is_a_fixed_share_of_what_is_left)};
     return cmocka_run_group_tests_name("identity", tests, NULL, NULL);
 }
