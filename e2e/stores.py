@@ -6,6 +6,7 @@ import re
 import subprocess
 import tempfile
 import urllib.parse
+import urllib.request
 
 import botocore.auth
 import botocore.awsrequest
@@ -90,6 +91,30 @@ class S3:
         lab("down", self.name, "-p", self.port)
         self._dir.cleanup()
         self.ports.release()
+
+
+class Sts:
+    """Stand-ins for STS, container and instance metadata; with a store, what they hand out opens it."""
+
+    def __init__(self, store):
+        lab("install", "sts")
+        self._ports, self._dir = PortBlock(), tempfile.TemporaryDirectory(prefix="sts-")
+        self.facts = lab("up", "sts", "-d", self._dir.name, "-p", self._ports.base, "-w", os.getpid(),
+                         "-s", store.facts["S3_ENDPOINT"])
+        self.url = self.facts["STS_ENDPOINT"]
+
+    def token(self):
+        """A web identity token."""
+        with urllib.request.urlopen(self.facts["OIDC_TOKEN_URL"]) as answer:
+            return answer.read().decode().strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        lab("down", "sts", "-p", self._ports.base)
+        self._dir.cleanup()
+        self._ports.release()
 
 
 def resign(method, target, headers, body):

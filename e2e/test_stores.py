@@ -278,3 +278,39 @@ def test_rotated_keys_are_read_anew(minio, worker, unique, kafka, source, tmp_pa
     run = worker.start("backup", config)
     run.wait_for(lambda: (run.report() or {}).get("state") == "Running", what="Running")
     assert run.wait().code == 0
+
+
+# ---- credentials of services: real ones of the store, handed out by strict stand-ins ----
+
+@pytest.fixture(scope="module")
+def sts(minio):
+    with stores.Sts(minio) as service:
+        yield service
+
+
+def test_web_identity_opens_the_store(minio, sts, worker, unique, tmp_path):
+    where = ["--path", minio.location(minio.bucket(unique))]
+    token = tmp_path / "token"
+    token.write_text(sts.token())
+    env = {"AWS_ROLE_ARN": sts.facts["STS_ROLE_ARN"], "AWS_WEB_IDENTITY_TOKEN_FILE": token,
+           "AWS_ENDPOINT_URL_STS": sts.url}
+    worker.run_ok("list", None, *where, env=env)
+    token.write_text("not a token")
+    refused = worker.run("list", None, *where, env=env)
+    assert refused.code == 77 and "STS_ROLE_ARN" not in refused.stderr and "lab-role" in refused.stderr
+    assert worker.run("list", None, *where, env={**env, "AWS_WEB_IDENTITY_TOKEN_FILE": "/nonexistent"}).code == 77
+
+
+def test_container_and_instance_open_the_store(minio, sts, worker, unique, tmp_path):
+    where = ["--path", minio.location(minio.bucket(unique))]
+    pod = tmp_path / "pod-token"
+    pod.write_text(sts.facts["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+    env = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": sts.facts["AWS_CONTAINER_CREDENTIALS_FULL_URI"],
+           "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": pod}
+    worker.run_ok("list", None, *where, env=env)
+    pod.write_text("wrong")
+    assert worker.run("list", None, *where, env=env).code == 77
+    instance = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": sts.url}
+    worker.run_ok("list", None, *where, env=instance)
+    missing = worker.run("list", None, *where, env={**instance, "AWS_EC2_METADATA_DISABLED": "true", "HOME": tmp_path})
+    assert missing.code == 77 and "StorageCredentialsMissing" in missing.stderr
