@@ -114,6 +114,27 @@ static bool has_same_data(const json_t *a, const json_t *b)
     return json_equal(kb_tree_at(a, "data", NULL), kb_tree_at(b, "data", NULL));
 }
 
+static kb_code make(kb_performance *p, const kb_kube_resource *resource, const kb_effect *effect)
+{
+    KB_AUTO_KUBE_REPLY(reply);
+    const kb_kube_request request = {
+        .verb = KB_KUBE_CREATE, .ref = ref_of(p, resource, NULL), .body = effect->body};
+    return call(p, &request, &reply);
+}
+
+/* *ret_is_made is false when the name is taken. */
+static kb_code make_if_absent(kb_performance *p, const kb_kube_resource *resource, const kb_effect *effect,
+                              bool *ret_is_made)
+{
+    const kb_code code = make(p, resource, effect);
+    *ret_is_made = code == KB_OK;
+    if (code != KB_ERR_EXISTS)
+        return code;
+    kb_error_done(p->err);
+    p->result->fault = KB_KUBE_FINE;
+    return KB_OK;
+}
+
 /* Finds an object by name or makes it; an existing one is judged by `is_good` and never changed. */
 static kb_code ensure(kb_performance *p, const kb_kube_resource *resource, const kb_effect *effect,
                       bool (*is_good)(const json_t *there, const json_t *wanted), bool is_owned)
@@ -122,17 +143,18 @@ static kb_code ensure(kb_performance *p, const kb_kube_resource *resource, const
         return KB_OK;
     kb_kube_ref ref = ref_of(p, resource, effect->name);
     KB_AUTO_TREE(there);
-    kb_code code = get_or_null(p, &ref, &there);
+    /* Without a CronJob the object is new, as good as always: asking first would cost a request for each. */
+    bool is_made = false;
+    kb_code code = KB_OK;
+    if (is_owned && p->snapshot->cron_job == NULL)
+        code = make_if_absent(p, resource, effect, &is_made);
+    if (code == KB_OK && !is_made)
+        code = get_or_null(p, &ref, &there);
+    if (code == KB_OK && !is_made && there == NULL)
+        code = make(p, resource, effect);
     if (code != KB_OK)
         return code;
-    if (there == NULL) {
-        KB_AUTO_KUBE_REPLY(reply);
-        const kb_kube_request request = {
-            .verb = KB_KUBE_CREATE, .ref = ref_of(p, resource, NULL), .body = effect->body};
-        code = call(p, &request, &reply);
-        if (code != KB_OK)
-            return code;
-    } else {
+    if (there != NULL) {
         if (is_owned)
             code = settle_holder(p, there, resource->kind, effect->name);
         if (code != KB_OK)
