@@ -305,13 +305,19 @@ typedef struct kb_range {
     char header[64];
 } kb_range;
 
+/* The byte behind the range. */
+static uint64_t range_end(const kb_range *range)
+{
+    return range->offset + range->len;
+}
+
 static kb_code range_prepare(void *ctx, const kb_http_attempt *attempt, kb_http_request *request,
                              kb_http_headers *headers, kb_error *err)
 {
     kb_range *range = ctx;
-    snprintf(range->header, sizeof range->header, "bytes=%llu-%llu",
-             (unsigned long long)(range->offset + range->got),
-             (unsigned long long)(range->offset + range->len - 1));
+    uint64_t first = range->offset + range->got, last = range->offset + range->len - 1;
+    snprintf(range->header, sizeof range->header, "bytes=%llu-%llu", (unsigned long long)first,
+             (unsigned long long)last);
     kb_http_headers_set(headers, "Range", range->header);
     kb_http_attempt mine = *attempt;
     mine.received = range->got;
