@@ -1,0 +1,204 @@
+"""The operator on a real control plane: runs, triggers, refusals, outages, and kill -9 at each of its failpoints."""
+import os
+import pathlib
+import time
+
+import pytest
+
+import k8s
+from operator_lab import GROUP, Api, Kubelet, Operator, backup, condition, eventually, restore
+
+pytestmark = pytest.mark.skipif(not k8s.is_installed(), reason="no Kubernetes here: e2e/lab/k8s-lab install")
+CRDS = pathlib.Path(__file__).parents[1] / "crds"
+FAILPOINTS = ["job.before_create", "job.sent_no_reply", "job.after_create", "status.before_running",
+              "status.after_running", "job.finished_seen", "status.before_terminal", "status.sent_no_reply"]
+
+
+@pytest.fixture(scope="module")
+def plane():
+    with k8s.ControlPlane() as control_plane:
+        control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
+        control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        yield control_plane
+
+
+@pytest.fixture(scope="module")
+def api(plane):
+    server = Api(plane.kubeconfig)
+    kubelet = Kubelet(server)
+    yield server
+    kubelet.stop()
+
+
+@pytest.fixture
+def space(api, request):
+    """A namespace of the test's own."""
+    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-40:].strip("-")
+    api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    for plural in ("kafkabackups", "kafkarestores"):
+        for item in api.items(f"{GROUP}/namespaces/{name}/{plural}"):
+            api.delete(f"{GROUP}/namespaces/{name}/{plural}/{item['metadata']['name']}")
+
+
+@pytest.fixture
+def operator(plane, tmp_path):
+    process = Operator(plane.kubeconfig, tmp_path)
+    yield process
+    if process.process is not None:
+        process.stop(kill=True)
+
+
+class Objects:
+    """What is in one namespace."""
+
+    def __init__(self, api, space):
+        self.api, self.space = api, space
+
+    def path(self, plural, name=""):
+        return f"{GROUP}/namespaces/{self.space}/{plural}" + (f"/{name}" if name else "")
+
+    def add(self, thing):
+        plural = thing["kind"].lower() + "s"
+        self.api.create(self.path(plural), thing)
+        return lambda: self.api.get(self.path(plural, thing["metadata"]["name"]))
+
+    def jobs(self):
+        return self.api.items(f"/apis/batch/v1/namespaces/{self.space}/jobs")
+
+    def events(self, name):
+        selector = f"involvedObject.name={name}"
+        return {e["reason"] for e in self.api.items(f"/api/v1/namespaces/{self.space}/events?fieldSelector={selector}")}
+
+
+@pytest.fixture
+def objects(api, space):
+    return Objects(api, space)
+
+
+def is_ready(get, reason):
+    return lambda: condition(get(), "Ready")[1] == reason
+
+
+def test_one_shot_runs_once_and_is_recorded(operator, objects):
+    operator.start()
+    get = objects.add(backup("first"))
+    eventually(is_ready(get, "BackupCompleted"), lambda: get().get("status"))
+    status = get()["status"]
+    assert status["totals"] == {"succeeded": 1, "records": 7, "bytes": 70} and status["phase"] == "Completed"
+    assert [job["metadata"]["name"] for job in objects.jobs()] == ["first-g1"]
+    version = get()["metadata"]["resourceVersion"]
+    operator.stop()
+    operator.start()
+    eventually(operator.is_ready, "ready")
+    time.sleep(3)
+    assert get()["metadata"]["resourceVersion"] == version, "nothing changed, yet something was written"
+    assert {"BackupJobCreated", "BackupSucceeded"} <= objects.events("first")
+
+
+def test_trigger_runs_each_value_once_and_deletion_of_a_job_frees_the_way(operator, objects, api):
+    operator.start()
+    get = objects.add(backup("hold", schedule="0 0 1 1 *"))
+    eventually(is_ready(get, "BackupScheduled"), lambda: get().get("status"))
+    for value in ("a", "b"):
+        api.merge(objects.path("kafkabackups", "hold"),
+                  {"metadata": {"annotations": {"kafka.oso.sh/trigger-backup": value}}})
+        eventually(lambda: value in str(get()["status"]), value)
+    eventually(lambda: get()["status"].get("lastTriggerToken") == "a", "the first value was handled")
+    assert get()["status"]["pendingTriggers"] == ["b"]
+    [job] = objects.jobs()
+    api.delete(f"/apis/batch/v1/namespaces/{objects.space}/jobs/{job['metadata']['name']}")
+    eventually(lambda: get()["status"].get("lastTriggerToken") == "b", lambda: get()["status"])
+    assert get()["status"]["backupHistory"][0]["reason"] == "JobDeleted"
+    assert "JobDeleted" in objects.events("hold")
+
+
+def test_failed_run_says_why_and_restore_ends_once(operator, objects):
+    operator.start()
+    failed = objects.add(backup("fail65", job={"backoffLimit": 0}))
+    good, bad = objects.add(restore("good")), objects.add(restore("fail65"))
+    eventually(is_ready(failed, "BackupCorrupt"), lambda: failed().get("status"))
+    eventually(lambda: condition(good(), "Complete") == ("True", "RestoreCompleted"), lambda: good().get("status"))
+    eventually(lambda: condition(bad(), "Failed") == ("True", "BackupCorrupt"), lambda: bad().get("status"))
+    assert failed()["status"]["phase"] == "Failed"
+    status, _ = objects.api.call("PATCH", objects.path("kafkarestores", "good"), {"spec": {"backupId": "other"}},
+                                 "application/merge-patch+json", ok=())
+    assert status == 422, "the spec of a started restore is immutable"
+
+
+def test_refusals_are_told_and_heal(operator, objects, api):
+    taken = {"metadata": {"name": "taken-g1"}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "c"}]}}, "suspend": True}}
+    api.create(f"/apis/batch/v1/namespaces/{objects.space}/jobs", taken)
+    operator.start()
+    bad, held = objects.add(backup("bad", schedule="61 * * * *")), objects.add(backup("taken"))
+    eventually(is_ready(bad, "InvalidSchedule"), lambda: bad().get("status"))
+    eventually(is_ready(held, "AdoptionRefused"), lambda: held().get("status"))
+    assert condition(held(), "Stalled") == ("True", "AdoptionRefused")
+    api.merge(objects.path("kafkabackups", "bad"), {"spec": {"schedule": "1 * * * *"}})
+    eventually(is_ready(bad, "BackupScheduled"), lambda: bad().get("status"))
+    api.delete(f"/apis/batch/v1/namespaces/{objects.space}/jobs/taken-g1")
+    api.merge(objects.path("kafkabackups", "taken"), {"metadata": {"labels": {"wake": "up"}, "annotations": {"wake": "up"}}})
+    eventually(is_ready(held, "BackupCompleted"), lambda: held().get("status"), seconds=90)
+
+
+def test_end_of_a_job_while_the_operator_is_down(operator, objects):
+    operator.start()
+    get = objects.add(backup("slow"))
+    eventually(objects.jobs, "a Job")
+    operator.stop(kill=True)
+    eventually(lambda: "succeeded" in objects.jobs()[0]["status"], "the Job ended")
+    operator.start()
+    eventually(is_ready(get, "BackupCompleted"), lambda: get().get("status"))
+    assert get()["status"]["totals"]["succeeded"] == 1
+
+
+def test_api_server_away_for_a_while(operator, objects, plane):
+    seconds = int(os.environ.get("KB_OUTAGE_SECONDS", "5"))
+    operator.start()
+    get = objects.add(backup("before"))
+    eventually(is_ready(get, "BackupCompleted"), lambda: get().get("status"))
+    plane.stop("kube-apiserver")
+    time.sleep(seconds)
+    plane.start("kube-apiserver")
+    after = eventually(lambda: _try(lambda: objects.add(backup("after"))), "the API server is back", seconds=60)
+    eventually(lambda: _try(lambda: condition(after(), "Ready")[1] == "BackupCompleted"), "the second backup", seconds=60)
+    assert not operator.is_dead()
+
+
+def _try(call):
+    try:
+        return call()
+    except Exception:  # pylint: disable=broad-except
+        return None
+
+
+@pytest.mark.parametrize("name", FAILPOINTS)
+def test_killed_at_a_failpoint_one_job_and_one_entry(operator, objects, name):
+    operator.start(failpoint=f"{name}:kill")
+    get = objects.add(backup("victim"))
+    eventually(operator.is_dead, "the failpoint fired")
+    operator.start()
+    eventually(is_ready(get, "BackupCompleted"), lambda: (get().get("status"), objects.jobs()))
+    status = get()["status"]
+    assert [job["metadata"]["name"] for job in objects.jobs()] == ["victim-g1"]
+    assert status["totals"]["succeeded"] == 1 and len(status["backupHistory"]) == 1
+    eventually(lambda: "kafka.oso.sh/recorded" in objects.jobs()[0]["metadata"]["annotations"], "recorded")
+    assert get()["status"]["totals"]["succeeded"] == 1
+
+
+def test_standby_takes_over_from_a_killed_leader(operator, objects, plane, tmp_path):
+    operator.start(leader_election=True)
+    first = objects.add(backup("one"))
+    eventually(is_ready(first, "BackupCompleted"), lambda: first().get("status"), seconds=40)
+    standby = Operator(plane.kubeconfig, tmp_path, "op-2").start(leader_election=True)
+    try:
+        eventually(standby.is_ready, "a standby is ready, too")
+        operator.stop(kill=True)
+        second = objects.add(backup("two"))
+        eventually(is_ready(second, "BackupCompleted"), lambda: second().get("status"), seconds=40)
+        assert {job["metadata"]["name"] for job in objects.jobs()} == {"one-g1", "two-g1"}
+        assert standby.stop() == 0
+    finally:
+        if standby.process is not None:
+            standby.stop(kill=True)
