@@ -305,12 +305,6 @@ typedef struct kb_range {
     char header[64];
 } kb_range;
 
-/* The byte behind the range. */
-static uint64_t range_end(const kb_range *range)
-{
-    return range->offset + range->len;
-}
-
 static kb_code range_prepare(void *ctx, const kb_http_attempt *attempt, kb_http_request *request,
                              kb_http_headers *headers, kb_error *err)
 {
