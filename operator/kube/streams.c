@@ -200,8 +200,10 @@ static void finish(kb_streams *streams, kb_stream *stream, CURLcode result)
     options.on_end(options.ctx, &end);
 }
 
-static void finish_all(kb_streams *streams)
+/* True when a stream ended: its owner may have something to do at once. */
+static bool finish_all(kb_streams *streams)
 {
+    bool has_ended = false;
     int left = 0;
     for (const CURLMsg *message = curl_multi_info_read(streams->multi, &left); message != NULL;
          message = curl_multi_info_read(streams->multi, &left)) {
@@ -210,22 +212,24 @@ static void finish_all(kb_streams *streams)
         char *stream = NULL;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &stream);
         finish(streams, (kb_stream *)(void *)stream, message->data.result);
+        has_ended = true;
     }
+    return has_ended;
 }
 
 kb_code kb_streams_run(kb_streams *streams, int64_t wait_ms, kb_error *err)
 {
     int running = 0;
     CURLMcode result = curl_multi_perform(streams->multi, &running);
-    if (result == CURLM_OK) {
-        finish_all(streams);
+    if (result == CURLM_OK && finish_all(streams))
+        return KB_OK;
+    if (result == CURLM_OK)
         result = curl_multi_poll(streams->multi, NULL, 0, (int)(wait_ms > 0 ? wait_ms : 0), NULL);
-    }
     if (result == CURLM_OK)
         result = curl_multi_perform(streams->multi, &running);
     if (result != CURLM_OK)
         return kb_fail(err, KB_ERR_INTERNAL, "the streams cannot go on: %s", curl_multi_strerror(result));
-    finish_all(streams);
+    (void)finish_all(streams);
     return KB_OK;
 }
 
