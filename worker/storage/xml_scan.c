@@ -41,7 +41,7 @@ static void refuse(kb_scan *scan, const char *reason)
 static const char *local_name(const char *name)
 {
     const char *colon = strrchr(name, ':');
-    return colon != NULL ? colon + 1 : name;
+    return colon != NULL && colon[1] != '\0' ? colon + 1 : name;
 }
 
 static void XMLCALL on_start(void *ctx, const XML_Char *name, const XML_Char **attributes)

@@ -40,6 +40,7 @@ static void scan_of_a_document_reports_elements_inside_out(void **state)
         {"<s3:a xmlns:s3=\"u\"><s3:k>p&amp;q&#x20;&lt;</s3:k></s3:a>", "a/k=p&q <;a=;"},
         {"   <a>\xc3\xa4</a>", "a=\xc3\xa4;"},
         {"<a><![CDATA[<x>]]></a>", "a=<x>;"},
+        {"<:/>", ":=;"},
     };
     for (size_t i = 0; i < KB_ARRAY_LEN(table); i++) {
         KB_AUTO_ERROR(err);
