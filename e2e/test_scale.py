@@ -11,7 +11,7 @@ import fidelity
 import kbak
 from kafka import Cluster
 from refclient import RefClient
-from worker import backup_config, restore_config
+from worker import IS_SANITIZED, backup_config, restore_config
 
 PARTITIONS = int(os.environ.get("KB_SCALE_PARTITIONS") or (5000 if os.environ.get("KB_RELEASE_GATE") else 1000))
 LIMIT = 128 << 20
@@ -66,13 +66,13 @@ def test_memory_limit_holds_over_many_partitions(wide, worker, storage):
     limits = {"memory_bytes": LIMIT}
     result, peak = peak_bytes(worker, "backup", backup_config(cluster, storage, "wide", ["wide"], limits=limits))
     assert result.code == 0, result.stderr
-    assert peak < LIMIT, f"backup: peak {peak >> 20} MiB"
+    assert IS_SANITIZED or peak < LIMIT, f"backup: peak {peak >> 20} MiB"
     worker.run_ok("validate", None, "--path", storage, "-b", "wide", "--deep")
     config = restore_config(cluster, storage, "wide", ["wide"], limits=limits,
                             restore={"topic_mapping": {"wide": "narrow"}})
     result, peak = peak_bytes(worker, "restore", config)
     assert result.code == 0, result.stderr
-    assert peak < LIMIT, f"restore: peak {peak >> 20} MiB"
+    assert IS_SANITIZED or peak < LIMIT, f"restore: peak {peak >> 20} MiB"
     assert fidelity.chains(client, "narrow") == fidelity.chains(client, "wide")
 
 
@@ -90,7 +90,7 @@ def test_planning_an_increment_over_many_partitions_is_quick(wide, worker, stora
     assert result.report["segmentsCompleted"] == segments >= PARTITIONS and result.report["newBytes"] == 0
     print(f"\n{PARTITIONS} partitions, {segments} segments: {result.seconds:.1f} s, peak {peak >> 20} MiB")
     assert result.seconds < 20 * PARTITIONS / 5000 + 4, f"{result.seconds} s"
-    assert peak < 256 << 20, f"peak {peak >> 20} MiB"
+    assert IS_SANITIZED or peak < 256 << 20, f"peak {peak >> 20} MiB"
 
 
 def test_limit_that_cannot_fit_is_refused_with_the_number_needed(kafka, client, unique, worker, storage):

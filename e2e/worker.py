@@ -14,6 +14,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("KB_WORKER") or ROOT / "build/test/kafka-backup-worker").resolve()
+# Sanitizers take several times the memory, so a limit says nothing there.
+IS_SANITIZED = any(word in BINARY.parts for word in ("asan", "tsan"))
 
 # Under these a run can see no Kubernetes of the machine that it runs on, nor settings of a user.
 _DROPPED = ("KB_", "KUBERNETES_", "AWS_", "AZURE_", "GOOGLE_")
