@@ -120,7 +120,8 @@ class Kubelet(threading.Thread):
 
     def set(self, pod, phase, state):
         meta = pod["metadata"]
-        container = {"name": "worker", "image": "worker", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+        container = {"name": "worker", "image": "worker", "imageID": "", "ready": False, "restartCount": 0,
+                     "state": state}
         self.api.call("PATCH", f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status",
                       {"status": {"phase": phase, "containerStatuses": [container]}},
                       "application/merge-patch+json", ok=(200, 404, 409))

@@ -138,7 +138,7 @@ def test_refusals_are_told_and_heal(operator, objects, api):
     api.merge(objects.path("kafkabackups", "bad"), {"spec": {"schedule": "1 * * * *"}})
     eventually(is_ready(bad, "BackupScheduled"), lambda: bad().get("status"))
     api.delete(f"/apis/batch/v1/namespaces/{objects.space}/jobs/taken-g1")
-    api.merge(objects.path("kafkabackups", "taken"), {"metadata": {"labels": {"wake": "up"}, "annotations": {"wake": "up"}}})
+    api.merge(objects.path("kafkabackups", "taken"), {"metadata": {"annotations": {"wake": "up"}}})
     eventually(is_ready(held, "BackupCompleted"), lambda: held().get("status"), seconds=90)
 
 
@@ -162,7 +162,8 @@ def test_api_server_away_for_a_while(operator, objects, plane):
     time.sleep(seconds)
     plane.start("kube-apiserver")
     after = eventually(lambda: _try(lambda: objects.add(backup("after"))), "the API server is back", seconds=60)
-    eventually(lambda: _try(lambda: condition(after(), "Ready")[1] == "BackupCompleted"), "the second backup", seconds=60)
+    eventually(lambda: _try(lambda: condition(after(), "Ready")[1] == "BackupCompleted"), "the second backup",
+               seconds=60)
     assert not operator.is_dead()
 
 
