@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/base/mem.h"
+#include "common/data/json_tree.h"
 #include "operator/tests/decide_fixture.h"
 
 static bool shows(kb_metrics *registry, const char *line)
