@@ -274,7 +274,8 @@ static kb_code journal_batch(kb_ledger *ledger, const ledger_batch *batch, kb_er
         return err->code;
     KB_CLEANUP(kb_ledger_news_free_at) kb_ledger_news *news = NULL;
     const kb_backup *backup = kb_journal_backup(ledger->options.journal);
-    if (kb_ledger_news_make(backup, batch->events, batch->count, &lost, &news, err) != KB_OK)
+    if (kb_ledger_news_make(backup, ledger->options.base, batch->events, batch->count, &lost, &news, err) !=
+        KB_OK)
         return err->code;
     if (write_entry(ledger, kb_ledger_news_view(news), err) != KB_OK)
         return err->code;

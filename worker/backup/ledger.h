@@ -48,6 +48,7 @@ typedef struct kb_ledger_event {
 
 typedef struct kb_ledger_options {
     kb_journal *journal;   /* owned by the ledger's thread until kb_ledger_finish */
+    const kb_backup *base; /* what the plan builds upon; NULL = nothing */
     kb_kafka_admin *admin; /* borrowed, as the rest */
     kb_run_control *control;
     kb_progress *progress;

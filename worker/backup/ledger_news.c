@@ -7,11 +7,13 @@
 #include "common/base/clock.h"
 #include "common/base/map.h"
 #include "common/base/mem.h"
+#include "worker/catalog/reuse.h"
 
 /* One partition of the entry while it is being folded. */
 typedef struct news_part {
     kb_partition_progress progress;
     const kb_partition_entry *planned;
+    int64_t reuse_floor;        /* as in a task */
     int64_t before;             /* position before this entry: the model moves on when the entry is durable */
     kb_segment_entry *segments; /* shallow copies: the events own what they point to */
     size_t segment_count, segment_capacity;
@@ -22,6 +24,7 @@ typedef struct news_part {
 } news_part;
 
 struct kb_ledger_news {
+    const kb_backup *base; /* borrowed while news are made; NULL = none */
     kb_journal_news view;
     news_part *parts;
     size_t part_count, part_capacity;
@@ -76,6 +79,8 @@ static void add_topic_event(kb_ledger_news *news, const char *topic, kb_topic_st
 static news_part *part_of(kb_ledger_news *news, kb_map *index, const char *topic,
                           const kb_partition_entry *planned)
 {
+    const kb_partition_entry *base =
+        news->base != NULL ? kb_backup_find_partition(news->base, topic, planned->partition) : NULL;
     KB_AUTOFREE char *name = kb_asprintf("%s/%" PRId32, topic, planned->partition);
     size_t known = (size_t)(uintptr_t)kb_map_gets(index, name);
     if (known > 0)
@@ -83,6 +88,7 @@ static news_part *part_of(kb_ledger_news *news, kb_map *index, const char *topic
     news->parts = kb_grow(news->parts, news->part_count, &news->part_capacity, sizeof *news->parts);
     news->parts[news->part_count++] = (news_part){
         .planned = planned,
+        .reuse_floor = kb_reuse_floor(planned, base),
         .before = planned->to,
         .progress = {.topic = topic,
                      .partition = planned->partition,
@@ -119,10 +125,22 @@ static void add_segment(news_part *part, const kb_ledger_event *event)
         part->progress.max_record_bytes = event->max_record_bytes;
 }
 
+/* The base gives what lies below up_to; what was read anew of it is void. */
+static void take_from_base(news_part *part, int64_t up_to)
+{
+    part->segment_count = 0;
+    part->gap_count = 0;
+    part->progress.reuse_up_to = up_to;
+    part->progress.position = up_to;
+    part->reuse_floor = -1;
+}
+
 /* What is left up to the cut cannot be had any more. */
 static void lose_rest(news_part *part, int64_t time_ms)
 {
     int64_t cut = cut_of(part);
+    if (part->progress.position < part->reuse_floor)
+        take_from_base(part, part->reuse_floor);
     add_gap(part, part->progress.position, cut, time_ms);
     if (part->progress.position < cut)
         part->progress.position = cut;
@@ -158,22 +176,22 @@ static void fold(kb_ledger_news *news, news_part *part, const kb_ledger_event *e
     case KB_LEDGER_FINDING:
         add_finding(news, event->reason, event->topic, event->partition, kb_strdup_opt(event->detail));
         break;
-    case KB_LEDGER_REUSE: /* by void_segments */
+    case KB_LEDGER_REUSE:
+        take_from_base(part, event->end);
         break;
     }
 }
 
-/* What this partition's earlier events in the batch brought is void with the rest. */
-static void void_segments(kb_ledger_news *news, news_part *part, const kb_ledger_event *events, size_t at)
+/* Segments of events before `at` that did not make it into the entry. */
+static void unkeep_void(kb_ledger_news *news, const news_part *part, const kb_ledger_event *events, size_t at)
 {
+    if (part->progress.reuse_up_to < 0)
+        return;
     for (size_t i = 0; i < at; i++)
         if (events[i].kind == KB_LEDGER_SEGMENT && events[i].partition == events[at].partition &&
+            events[i].segment.from < part->progress.reuse_up_to &&
             strcmp(events[i].topic, events[at].topic) == 0)
             news->kept[i] = false;
-    part->segment_count = 0;
-    part->gap_count = 0;
-    part->progress.reuse_up_to = events[at].end;
-    part->progress.position = events[at].end;
 }
 
 static const kb_topic_event *find_lost(const kb_lost_topics *lost, const char *topic)
@@ -196,10 +214,9 @@ static kb_code fold_events(kb_ledger_news *news, const kb_backup *backup, const 
         if (planned->done || find_lost(lost, events[i].topic) != NULL)
             continue;
         news_part *part = part_of(news, index, events[i].topic, planned);
-        if (events[i].kind == KB_LEDGER_REUSE)
-            void_segments(news, part, events, i);
-        else
-            fold(news, part, &events[i]);
+        fold(news, part, &events[i]);
+        if (events[i].kind == KB_LEDGER_REUSE || events[i].kind == KB_LEDGER_LOST)
+            unkeep_void(news, part, events, i);
         news->kept[i] = true;
     }
     return KB_OK;
@@ -245,10 +262,12 @@ static void build_view(kb_ledger_news *news)
     };
 }
 
-kb_code kb_ledger_news_make(const kb_backup *backup, const kb_ledger_event *events, size_t count,
-                            const kb_lost_topics *lost, kb_ledger_news **ret_news, kb_error *err)
+kb_code kb_ledger_news_make(const kb_backup *backup, const kb_backup *base, const kb_ledger_event *events,
+                            size_t count, const kb_lost_topics *lost, kb_ledger_news **ret_news,
+                            kb_error *err)
 {
     KB_CLEANUP(kb_ledger_news_free_at) kb_ledger_news *news = kb_calloc(1, sizeof *news);
+    news->base = base;
     KB_CLEANUP(kb_map_free_at) kb_map *index = kb_map_new(NULL);
     news->kept = kb_calloc(count, sizeof *news->kept);
     if (fold_events(news, backup, events, count, lost, index, err) != KB_OK)

@@ -20,11 +20,14 @@ void kb_lost_topics_done(kb_lost_topics *lost);
 typedef struct kb_ledger_news kb_ledger_news;
 
 /*
- * backup is the journal's model before the entry. Segments are borrowed from the events, which must outlive
- * the news. Fails with KB_ERR_INTERNAL when an event names a partition that the plan does not have.
+ * backup is the journal's model before the entry, base what its plan builds upon (NULL = nothing): a
+ * partition that loses its rest while it reads again what the base holds takes that from the base. Segments
+ * are borrowed from the events, which must outlive the news. Fails with KB_ERR_INTERNAL when an event names a
+ * partition that the plan does not have.
  */
-kb_code kb_ledger_news_make(const kb_backup *backup, const kb_ledger_event *events, size_t count,
-                            const kb_lost_topics *lost, kb_ledger_news **ret_news, kb_error *err) KB_CHECK;
+kb_code kb_ledger_news_make(const kb_backup *backup, const kb_backup *base, const kb_ledger_event *events,
+                            size_t count, const kb_lost_topics *lost, kb_ledger_news **ret_news,
+                            kb_error *err) KB_CHECK;
 void kb_ledger_news_free(kb_ledger_news *owned_news);
 void kb_ledger_news_free_at(kb_ledger_news **at);
 /* The entry; borrowed. */

@@ -313,10 +313,11 @@ static size_t count_partitions(const kb_backup *backup)
     return count;
 }
 
-static kb_code start_ledger(pipeline *p, kb_kafka_admin *admin, kb_error *err)
+static kb_code start_ledger(pipeline *p, kb_kafka_admin *admin, const kb_backup *base, kb_error *err)
 {
     kb_ledger_options options = {
         .journal = p->journal,
+        .base = base,
         .admin = admin,
         .control = &p->control,
         .progress = p->settings->progress,
@@ -493,7 +494,7 @@ static kb_code start_all(pipeline *p, kb_kafka_admin *admin, const kb_backup *ba
     p->by_name = kb_map_new(NULL);
     p->pollers.tasks = kb_calloc(count_partitions(backup), sizeof *p->pollers.tasks);
     make_tasks(p, backup, base, facts);
-    if (start_ledger(p, admin, err) != KB_OK)
+    if (start_ledger(p, admin, base, err) != KB_OK)
         return err->code;
     post_empty_partitions(p, backup);
     if (start_encoders(p, err) != KB_OK)

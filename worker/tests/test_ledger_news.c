@@ -37,13 +37,15 @@ static kb_ledger_event segment_event(int32_t partition, int64_t from, int64_t to
     };
 }
 
+static const kb_backup *the_base; /* NULL = none */
+
 static kb_ledger_news *make_news(const kb_backup *plan, const kb_ledger_event *events, size_t count,
                                  const kb_lost_topics *lost)
 {
     static const kb_lost_topics none;
     KB_AUTO_ERROR(err);
     kb_ledger_news *news = NULL;
-    if (kb_ledger_news_make(plan, events, count, lost != NULL ? lost : &none, &news, &err) != KB_OK)
+    if (kb_ledger_news_make(plan, the_base, events, count, lost != NULL ? lost : &none, &news, &err) != KB_OK)
         fail_msg("%s", kb_error_text(&err));
     return news;
 }
@@ -139,6 +141,78 @@ static void make_events_of_a_done_partition_are_dropped(void **state)
     assert_false(kb_ledger_news_kept(news, 0));
 }
 
+/* Of partition 0 the base holds [10, 50) in small segments, which are read again from 10 on. */
+static void make_rereading(kb_backup *plan, kb_backup *base)
+{
+    KB_AUTO_ERROR(err);
+    plan->topics[0].partitions[0].reuse_up_to = 10;
+    kb_partition_entry *held = &base->topics[0].partitions[0];
+    kb_ledger_event event = segment_event(0, 10, 50);
+    assert_int_equal(kb_partition_add_segment(held, &event.segment, &err), KB_OK);
+    held->to = held->cut = 50;
+}
+
+static void make_reuse_voids_what_was_read_again(void **state)
+{
+    (void)state;
+    KB_AUTO_BACKUP kb_backup *plan = make_plan(false);
+    KB_AUTO_BACKUP kb_backup *base = make_plan(false);
+    make_rereading(plan, base);
+    const kb_ledger_event events[] = {
+        segment_event(0, 10, 30),
+        segment_event(1, 10, 30),
+        {.kind = KB_LEDGER_REUSE, .topic = "orders", .partition = 0, .end = 50},
+        segment_event(0, 50, 70),
+    };
+    the_base = base;
+    KB_CLEANUP(kb_ledger_news_free_at) kb_ledger_news *news = make_news(plan, events, 4, NULL);
+    the_base = NULL;
+    const kb_partition_progress *part = &kb_ledger_news_view(news)->partitions[0];
+    assert_int_equal(part->reuse_up_to, 50);
+    assert_int_equal(part->position, 70);
+    assert_int_equal(part->segment_count, 1);
+    assert_int_equal(part->segments[0].from, 50);
+    assert_false(kb_ledger_news_kept(news, 0));
+    assert_true(kb_ledger_news_kept(news, 1));
+    assert_true(kb_ledger_news_kept(news, 3));
+    KB_AUTO_ERROR(err);
+    assert_int_equal(kb_news_check(plan, kb_ledger_news_view(news), &err), KB_OK);
+}
+
+static void make_lost_while_reading_again_takes_the_rest_from_the_base(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t read_to;  /* journaled or in this entry */
+        int64_t position; /* where the gap begins */
+        int64_t reuse_up_to;
+    } rows[] = {{10, 50, 50}, {30, 50, 50}, {50, 50, -1}, {70, 70, -1}};
+    for (size_t i = 0; i < KB_ARRAY_LEN(rows); i++) {
+        KB_AUTO_BACKUP kb_backup *plan = make_plan(false);
+        KB_AUTO_BACKUP kb_backup *base = make_plan(false);
+        make_rereading(plan, base);
+        kb_ledger_event events[2] = {{.kind = KB_LEDGER_LOST,
+                                      .topic = "orders",
+                                      .state = KB_TOPIC_DELETED,
+                                      .reason = "Discontinuity"}};
+        if (rows[i].read_to > 10) {
+            events[1] = events[0];
+            events[0] = segment_event(0, 10, rows[i].read_to);
+        }
+        the_base = base;
+        KB_CLEANUP(kb_ledger_news_free_at)
+        kb_ledger_news *news = make_news(plan, events, rows[i].read_to > 10 ? 2 : 1, NULL);
+        the_base = NULL;
+        const kb_partition_progress *part = &kb_ledger_news_view(news)->partitions[0];
+        assert_int_equal(part->reuse_up_to, rows[i].reuse_up_to);
+        assert_int_equal(part->gaps[0].start, rows[i].position);
+        assert_int_equal(part->gaps[0].end, 100);
+        assert_int_equal(part->segment_count, rows[i].reuse_up_to < 0 ? 1 : 0);
+        KB_AUTO_ERROR(err);
+        assert_int_equal(kb_news_check(plan, kb_ledger_news_view(news), &err), KB_OK);
+    }
+}
+
 static void make_unknown_partition_is_a_bug(void **state)
 {
     (void)state;
@@ -147,7 +221,7 @@ static void make_unknown_partition_is_a_bug(void **state)
     const kb_ledger_event event = segment_event(7, 10, 40);
     kb_ledger_news *news = NULL;
     KB_AUTO_ERROR(err);
-    assert_int_equal(kb_ledger_news_make(plan, &event, 1, &none, &news, &err), KB_ERR_INTERNAL);
+    assert_int_equal(kb_ledger_news_make(plan, NULL, &event, 1, &none, &news, &err), KB_ERR_INTERNAL);
 }
 
 int main(void)
@@ -158,6 +232,8 @@ int main(void)
         cmocka_unit_test(make_lost_topic_drops_news_and_gaps_the_rest),
         cmocka_unit_test(make_lost_after_raised_cut_gaps_up_to_the_new_cut),
         cmocka_unit_test(make_events_of_a_done_partition_are_dropped),
+        cmocka_unit_test(make_reuse_voids_what_was_read_again),
+        cmocka_unit_test(make_lost_while_reading_again_takes_the_rest_from_the_base),
         cmocka_unit_test(make_unknown_partition_is_a_bug),
     };
     return cmocka_run_group_tests_name("ledger_news", tests, NULL, NULL);
