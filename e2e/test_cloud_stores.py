@@ -3,12 +3,17 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
+import urllib.parse
 
 import pytest
 
 from cloud_stores import Azure, Gcs, Tokens
 from kbak import Backup
 from worker import ROOT, backup_config, restore_config
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lab"))
+from fault_proxy import FaultProxy  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("KB_WORKER") or ROOT / "build/test/kafka-backup-worker").parent
 KINDS = {"azure": Azure, "gcs": Gcs}
@@ -88,6 +93,46 @@ def test_killed_backup_goes_on(kafka, client, store, worker, unique, tmp_path):
     assert worker.run("backup", config, failpoint="segment.after_complete:kill:1").code == -9
     assert worker.run("backup", config, failpoint="segment.sent_no_reply:error:1").code in (0, 75)
     worker.run_ok("backup", config) if not any(k.endswith("manifest.json") for k in store.keys(bucket)) else None
+    backup = Backup(store.mirror(bucket, tmp_path / "mirror", "deep/prefix"), "b").verify()
+    assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
+
+
+FAULTS = {
+    "status": [("ANY", "*/6", "status", "503"), ("PUT", 1, "status", "500"), ("POST", 1, "status", "429"),
+               ("COMPLETE", 1, "status", "500"), ("GET", 1, "status", "408")],
+    "reset": [("ANY", "*/7", "reset", None), ("PART", 1, "reset", None), ("GET", 2, "reset", None)],
+    "lost": [("PUT", 1, "lost", None), ("PUT", "*/5", "lost", None), ("POST", 1, "lost", None),
+             ("POST", "*/4", "lost", None), ("COMPLETE", 1, "lost", None)],
+    "short": [("GET", "*/3", "short", None), ("POST", 2, "short", None)],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_change_nothing(kafka, client, store, worker, unique, tmp_path, fault):
+    bucket = store.bucket(unique)
+    client.create_topic(unique, partitions=2)
+    client.generate(unique, 12_000, size=1500)  # for Azure more than a block
+    place = urllib.parse.urlsplit(store.endpoint)
+    with FaultProxy(f"http://{place.netloc}", rules=FAULTS[fault]) as proxy:
+        config = backup_of(kafka, store, bucket, "b", [unique], circuit_breaker={"enabled": False},
+                           backup={"compression_level": 1})
+        config["storage"]["endpoint"] = proxy.url + place.path
+        worker.run_ok("backup", config)
+        assert any(action for _, _, action in proxy.log)
+        worker.run_ok("validate", config, "--deep")
+    backup = Backup(store.mirror(bucket, tmp_path / "mirror", "deep/prefix"), "b").verify()
+    assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
+    assert backup.leftovers() == []
+
+
+def test_two_backups_of_one_id_at_once_are_one(kafka, client, store, worker, unique, tmp_path):
+    bucket = store.bucket(unique)
+    client.generate(client.create_topic(unique), 5000, size=300)
+    config = backup_of(kafka, store, bucket, "b", [unique], backup={"rate_limit_records_per_sec": 2500})
+    first = worker.start("backup", config)
+    second = worker.start("backup", config)
+    codes = sorted([first.wait().code, second.wait().code])
+    assert codes[0] == 0 and codes[1] in (75, 78), codes
     backup = Backup(store.mirror(bucket, tmp_path / "mirror", "deep/prefix"), "b").verify()
     assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
 
@@ -174,6 +219,26 @@ def test_azure_keys(azure, worker, silent, unique, tmp_path):
         result = worker.run("list", {"storage": block}, "-f", "json", "--log-level", "trace")
         assert (result.code, result.stdout.strip()) == (0, "[]"), f"{name}: {result.stderr}"
         silent(result, azure.key, values["sas_token"].split("sig=")[1])
+
+
+def test_azure_sas_rotated_in_mid_run(azure, kafka, client, worker, silent, unique, tmp_path):
+    bucket = azure.bucket(unique)
+    client.generate(client.create_topic(unique), 12_000, size=100)
+    path = tmp_path / "sas"
+    first = azure.sas(bucket, seconds=4)
+    path.write_text(first)
+    config = backup_of(kafka, azure, bucket, "b", [unique],
+                       backup={"rate_limit_records_per_sec": 1500, "checkpoint_interval_secs": 1,
+                               "segment_max_records": 1500})
+    config["storage"] = azure.block(bucket, account_key=None, sas_token_file=str(path))
+    run = worker.start("backup", config)
+    run.wait_for(lambda: any("journal" in key for key in azure.keys(bucket)), what="the first entry of the journal")
+    fresh = tmp_path / "fresh"
+    fresh.write_text(azure.sas(bucket))
+    fresh.rename(path)
+    result = run.wait()
+    assert result.code == 0 and result.seconds > 4, result.stderr
+    silent(result, first.split("sig=")[1], path.read_text().split("sig=")[1])
 
 
 def test_azure_client_secret(azure_tls, tokens, worker, silent, unique, tmp_path):

@@ -17,6 +17,7 @@ typedef struct scan {
     size_t capacity;
     char *name; /* of the record at hand */
     kb_object_info info;
+    bool is_directory; /* an entry of an account with a hierarchical namespace, no blob */
     bool has_root;
 } scan;
 
@@ -31,8 +32,10 @@ static kb_code end_record(scan *s, bool is_folder, kb_error *err)
     KB_AUTOFREE char *name = KB_TAKE(s->name);
     if (name == NULL)
         return kb_fail(err, KB_ERR_FORMAT, "a listed blob has no name");
-    kb_object_page_add(&s->page, &s->capacity, s->prefix, name, is_folder, &s->info);
+    if (is_folder || !s->is_directory)
+        kb_object_page_add(&s->page, &s->capacity, s->prefix, name, is_folder, &s->info);
     s->info = (kb_object_info){0, 0};
+    s->is_directory = false;
     return KB_OK;
 }
 
@@ -64,6 +67,8 @@ static kb_code on_element(void *ctx, const char *path, const char *text, size_t 
         return read_size(s, text, err);
     } else if (strcmp(path, BLOBS "Blob/Properties/Last-Modified") == 0) {
         return read_time(s, text, err);
+    } else if (strcmp(path, BLOBS "Blob/Properties/ResourceType") == 0) {
+        s->is_directory = strcmp(text, "directory") == 0;
     } else if (strcmp(path, BLOBS "Blob") == 0) {
         return end_record(s, false, err);
     } else if (strcmp(path, BLOBS "BlobPrefix") == 0) {
