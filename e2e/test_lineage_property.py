@@ -160,6 +160,7 @@ def fast_kafka():
             yield cluster, client
 
 
+@pytest.mark.timeout(300 + 20 * STEPS)
 def test_random_lives_keep_every_backup_exact(fast_kafka, tmp_path):
     kafka, client = fast_kafka
     print(f"seed {SEED}, {STEPS} steps")

@@ -1,14 +1,21 @@
-"""Retention and prune on a real lineage: what goes, what stays, kills, and others at work meanwhile."""
+"""Retention and prune on a real lineage: what goes, what stays, kills, others at work, buckets that refuse."""
 import json
 import shutil
+import pathlib
 import socket
+import sys
+import time
 import urllib.request
 
 import pytest
 
 import kbak
+import stores
 from lineage_model import DAY_S, GRACE_S, Lineage, Topic, restored
-from worker import restore_config
+from worker import backup_config, restore_config
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lab"))
+from fault_proxy import FaultProxy  # noqa: E402
 
 POINTS = ["prune.marked", "prune.manifest_deleted", "prune.segment_deleted"]
 
@@ -324,3 +331,67 @@ def test_prune_needs_a_lineage(line):
     assert result.code == 78 and "-b LINEAGE" in result.stderr
     result = line.worker.run("prune", None, "--path", line.storage, "-b", "shop", "-f", "json")
     assert result.code == 0 and json.loads(result.stdout)["kept"] == []
+
+
+# ---- buckets ----
+
+@pytest.fixture(scope="module")
+def minio():
+    server = stores.S3()
+    yield server
+    server.close()
+
+
+def bucket_backups(kafka, minio, worker, topic, bucket, count):
+    """That many backups of a lineage in a bucket; their ids."""
+    ids = []
+    for number in range(count):
+        topic.produce(100)
+        config = backup_config(kafka, "", None, [topic.name], lineage="shop")
+        del config["backup_id"]
+        result = worker.run_ok("backup", {**config, "storage": minio.block(bucket)},
+                               env={"KB_STAMP": f"20250101-0{number}0000"})
+        ids.append(result.report["backupId"])
+    return ids
+
+
+def bucket_prune(minio, worker, bucket, *args, code=0, endpoint=None):
+    config = {"lineage": "shop", "storage": minio.block(bucket, endpoint=endpoint), "metrics": {"enabled": False},
+              "retention": {"backups": 1, "grace_secs": 1}}
+    return worker.run_ok("prune", config, "-f", "json", *args, code=code)
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["plain", "locked"])
+def test_prune_of_a_bucket(kafka, minio, worker, topic, unique, tmp_path, lock):
+    bucket = minio.bucket(unique, lock=lock)
+    ids = bucket_backups(kafka, minio, worker, topic, bucket, 3)
+    assert bucket_prune(minio, worker, bucket).json()["marked"] == ids[1::-1]
+    time.sleep(2.1)  # services tell whole seconds
+    before = set(minio.keys(bucket))
+    dry = bucket_prune(minio, worker, bucket, "--dry-run").json()
+    assert set(minio.keys(bucket)) == before
+    done = bucket_prune(minio, worker, bucket, "--strict").json()
+    assert done["deleted"] == ids[1::-1] and done["objects"] == dry["objects"] and done["held"] == 0
+    assert before - set(minio.keys(bucket)) == set(done["objects"])
+    assert (done["hidden"], done["reclaimedBytes"] > 0) == ((2, False) if lock else (0, True))
+    valid = worker.run("validate", None, "--path", minio.location(bucket), "-b", ids[2], "--deep", env=minio.env())
+    assert valid.code == 0, valid.stderr
+    minio.mirror(bucket, tmp_path / "mirror")
+    backup = kbak.Backup(tmp_path / "mirror", ids[2]).verify()
+    for p in range(2):
+        assert {r.offset: r for r in backup.records(topic.name, p)} == topic.produced[topic.id][p]
+
+
+def test_refused_removals_are_held_and_tried_again(kafka, minio, worker, topic, unique):
+    bucket = minio.bucket(unique)
+    ids = bucket_backups(kafka, minio, worker, topic, bucket, 2)
+    bucket_prune(minio, worker, bucket)
+    time.sleep(2.1)
+    # a server without the request for many keys, and one that removes nothing
+    rules = [("POST", "*/1", "status", "501"), ("DELETE", "*/1", "status", "403")]
+    with FaultProxy(minio.endpoint, rules=rules) as proxy:
+        result = bucket_prune(minio, worker, bucket, "--strict", code=3, endpoint=proxy.url)
+        assert result.report["reason"] == "RetentionHeld" and result.report["held"] == 1
+        assert result.json()["deleted"] == [] and result.json()["objects"] == []
+        assert bucket_prune(minio, worker, bucket, endpoint=proxy.url).report["held"] == 1
+    assert bucket_prune(minio, worker, bucket, "--strict").json()["deleted"] == ids[:1]
