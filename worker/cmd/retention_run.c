@@ -151,6 +151,7 @@ void kb_retention_after_backup(kb_run_context *run, kb_storage *storage, const c
         return;
     KB_CLEANUP(kb_prune_result_done) kb_prune_result result = {0};
     KB_AUTO_ERROR(err);
+    kb_progress_unset(run->progress, KB_REPORT_PRUNE_ERROR);
     if (run->config->retention.block.is_given &&
         kb_retention_prune(run, storage, lineage, false, &result, &err) != KB_OK) {
         kb_log(KB_LOG_WARN, "the backup is complete, but old ones could not be pruned", KB_ERRTEXT(&err));
