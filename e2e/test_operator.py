@@ -142,6 +142,60 @@ def test_refusals_are_told_and_heal(operator, objects, api):
     eventually(is_ready(held, "BackupCompleted"), lambda: held().get("status"), seconds=90)
 
 
+def test_retention_change_prunes_and_pause_holds_everything(operator, objects, api):
+    operator.start()
+    get = objects.add(backup("kept"))
+    eventually(is_ready(get, "BackupCompleted"), lambda: get().get("status"))
+    api.merge(objects.path("kafkabackups", "kept"), {"spec": {"retention": {"backups": 5}}})
+    eventually(lambda: any("-prune-" in j["metadata"]["name"] and "kafka.oso.sh/recorded" in j["metadata"]["annotations"]
+                           for j in objects.jobs()), objects.jobs)
+    assert get()["status"]["totals"]["succeeded"] == 1, "a prune is no backup"
+    pause = "kafka.oso.sh/pause-reconciliation"
+    api.merge(objects.path("kafkabackups", "kept"), {"metadata": {"annotations": {pause: "true"}}})
+    eventually(lambda: condition(get(), "Suspended") == ("True", "Paused"), "paused")
+    api.merge(objects.path("kafkabackups", "kept"),
+              {"metadata": {"annotations": {"kafka.oso.sh/trigger-backup": "v"}}, "spec": {"topics": ["other"]}})
+    eventually(lambda: get()["status"].get("pendingTriggers") == ["v"], "the value is noted")
+    before = len(objects.jobs())
+    time.sleep(2)
+    assert len(objects.jobs()) == before
+    api.merge(objects.path("kafkabackups", "kept"), {"metadata": {"annotations": {pause: None}}})
+    eventually(lambda: get()["status"]["totals"]["succeeded"] >= 2 and not get()["status"].get("pendingTriggers"),
+               lambda: get()["status"], seconds=40)
+
+
+def test_restore_waits_for_its_source_and_deletion_takes_children_along(operator, objects, api):
+    operator.start()
+    spec = {"targetCluster": None, "storage": None, "backupId": "hold-20241201-120000",
+            "guards": {"allowSourceCluster": True}}
+    thing = restore("late", **spec)
+    thing["spec"] = {k: v for k, v in thing["spec"].items() if v is not None}
+    get = objects.add(thing)
+    eventually(lambda: condition(get(), "Complete")[1] == "StorageRequired", lambda: get().get("status"))
+    source = objects.add(backup("hold"))
+    eventually(lambda: condition(get(), "Complete") == ("True", "RestoreCompleted"), lambda: get().get("status"))
+    assert get()["status"]["resolvedFrom"] == "KafkaBackup/hold"
+    old = eventually(lambda: source()["status"].get("activeJob"), "the backup runs")["uid"]
+    api.delete(objects.path("kafkabackups", "hold"))
+    objects.add(backup("hold"))
+    eventually(lambda: (source() or {}).get("status", {}).get("activeJob", {}).get("uid", old) != old,
+               lambda: (source(), objects.jobs()), seconds=60)
+    assert [j["metadata"]["name"] for j in objects.jobs() if "hold" in j["metadata"]["name"]] == ["hold-g1"]
+
+
+@pytest.mark.skipif("KB_CRON_TICK" not in os.environ, reason="takes more than a minute: KB_CRON_TICK=1")
+def test_tick_of_the_cron_job_controller_is_recorded(operator, objects):
+    operator.start()
+    get = objects.add(backup("minutely", schedule="* * * * *", timeZone="Europe/Berlin"))
+    eventually(is_ready(get, "BackupScheduled"), lambda: get().get("status"))
+    slot = get()["status"]["nextScheduledTime"]
+    eventually(lambda: get()["status"].get("lastBackupTime") == slot, lambda: get()["status"], seconds=90)
+    status = get()["status"]
+    assert status["lastScheduleTime"] == slot and status["nextScheduledTime"] > slot
+    assert status["lastBackupId"] == "minutely-" + slot.replace("-", "").replace(":", "").replace("T", "-")[:-1]
+    assert "skipped" not in status["totals"]
+
+
 def test_end_of_a_job_while_the_operator_is_down(operator, objects):
     operator.start()
     get = objects.add(backup("slow"))
