@@ -10,6 +10,7 @@ import pytest
 
 import fidelity
 import kbak
+import stores
 from kafka import Cluster
 from records import record
 from refclient import RefClient
@@ -567,3 +568,29 @@ def test_continuous_makes_complete_backups_until_it_is_stopped(client, line, uni
     for number, name in enumerate(series(this)):
         backup = kbak.Backup(this.storage, name).verify()
         assert backup.record["totals"]["records"] == (20, 25)[number] and backup.record["depth"] == number
+
+
+# ---- an object store ----
+def test_increments_in_a_bucket_are_exact(kafka, client, worker, unique, tmp_path):
+    server = stores.S3("s3")
+    try:
+        bucket = server.bucket(unique)
+        this = Lineage(worker, kafka, tmp_path / "mirror", [unique], segment_max_records=50)
+        config = {**this.config(), "storage": server.block(bucket, "deep/prefix")}
+        client.produce(client.create_topic(unique, partitions=2), some(200, "a") + some(100, "b", 1))
+        this.run(1, config=config)
+        client.produce(unique, some(20, "c"))
+        assert this.start(2, config=config, failpoint="progress.after:kill:1").wait().code == -9
+        this.run(3, config=config)  # the holder is known to be dead, so nobody waits for it
+        this.run(2, config=config)
+        client.produce(unique, some(20, "d"))
+        assert this.start(4, config=config, failpoint="seal.after:kill:1").wait().code == -9
+        this.run(5, config=config)
+        server.mirror(bucket, this.storage, "deep/prefix/")
+        fourth, fifth = this.exact(4, client), this.exact(5, client)
+        assert fifth.record["base"] == this.id(4) and fourth.record["totals"]["reusedSegments"] >= 7
+        done = worker.run_ok("validate", None, "--path", server.location(bucket, "deep/prefix"), "-b", this.name,
+                             "--deep", "-f", "json", env=server.env())
+        assert done.json()["backupId"] == this.id(5)
+    finally:
+        server.close()
