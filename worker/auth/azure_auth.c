@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "common/base/mem.h"
@@ -99,6 +100,24 @@ static kb_code read_connection(const kb_config_azure *config, kb_azure_connectio
     return code != KB_OK ? code : kb_azure_connection_parse(text, ret_connection, err);
 }
 
+/* The end that a SAS names (se=), in milliseconds; 0 when it names none, or in another form. */
+static int64_t sas_end(const char *sas)
+{
+    KB_AUTO_ERROR(ignored);
+    const char *at = strncmp(sas, "se=", 3) == 0 ? sas : strstr(sas, "&se=");
+    int64_t end_ms = 0;
+    if (at == NULL)
+        return 0;
+    at = strchr(at, '=') + 1;
+    KB_AUTO_STRBUF(text, 64);
+    for (size_t i = 0, len = strcspn(at, "&"); i < len && i < 40; i++) {
+        bool is_colon = len - i >= 3 && strncasecmp(at + i, "%3a", 3) == 0;
+        kb_strbuf_appendc(&text, is_colon ? ':' : at[i]);
+        i += is_colon ? 2 : 0;
+    }
+    return kb_rfc3339_parse(kb_strbuf_view(&text), text.len, &end_ms, &ignored) == KB_OK ? end_ms : 0;
+}
+
 static kb_code new_sas(const kb_secret *sas, const char *source, kb_cred **ret_cred, kb_error *err)
 {
     const char *text = kb_secret_view(sas);
@@ -107,7 +126,7 @@ static kb_code new_sas(const kb_secret *sas, const char *source, kb_cred **ret_c
     if (code != KB_OK)
         return code;
     KB_CLEANUP(kb_secret_free_at) kb_secret *bare = kb_secret_new(text, strlen(text));
-    *ret_cred = kb_cred_new(&(kb_cred_fields){.token = bare, .source = source});
+    *ret_cred = kb_cred_new(&(kb_cred_fields){.token = bare, .expires_ms = sas_end(text), .source = source});
     return KB_OK;
 }
 

@@ -163,7 +163,9 @@ static kb_http_verdict judge_credentials(const run *r, const kb_http_response *r
 {
     kb_azure_container *container = r->call->container;
     describe_refusal(r, response->status, code, err);
-    bool is_doubt = response->status == 401 || strcmp(code, "AuthenticationFailed") == 0 ||
+    int64_t end_ms = r->used != NULL ? kb_cred_view(r->used)->expires_ms : 0;
+    bool is_ending = end_ms > 0 && kb_clock_wall_ms() > end_ms - KB_CRED_RENEW_BEFORE_MS;
+    bool is_doubt = is_ending || response->status == 401 || strcmp(code, "AuthenticationFailed") == 0 ||
                     strcmp(code, "InvalidAuthenticationInfo") == 0;
     if (!is_doubt)
         return KB_HTTP_FATAL;

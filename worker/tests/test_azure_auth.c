@@ -160,6 +160,29 @@ static void kb_azure_authorize_with_a_key_signs_what_is_sent(void **state)
     assert_null(strstr(value, KEY));
 }
 
+static void a_sas_is_good_until_the_end_that_it_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sas;
+        int64_t end_ms;
+    } cases[] = {
+        {"sv=1&se=2100-01-01T00%3A00%3A00Z&sig=a", INT64_C(4102444800000)},
+        {"se=2100-01-01T00:00:00Z&sig=a", INT64_C(4102444800000)},
+        {"sig=a&se=2100-01-01", 0},
+        {"sig=a&use=2100-01-01T00%3A00%3A00Z", 0},
+        {"sig=a", 0},
+    };
+    for (size_t i = 0; i < KB_ARRAY_LEN(cases); i++) {
+        KB_AUTO_ERROR(err);
+        KB_CLEANUP(fixture_done) fixture f = {.config = {.account_name = TEXT("acc")}};
+        f.config.sas_token = value_of(cases[i].sas);
+        assert_int_equal(open_auth(&f, &err), KB_OK);
+        KB_CLEANUP(kb_cred_unref_at) kb_cred *cred = get_cred(&f);
+        assert_int_equal(kb_cred_view(cred)->expires_ms, cases[i].end_ms);
+    }
+}
+
 /* ---- applications ---- */
 
 /* Entra is https only: the endpoint of a test has to be reached by the environment's back door, a URL that
@@ -318,6 +341,7 @@ int main(void)
         cmocka_unit_test(kb_azure_auth_new_of_a_connection_string_finds_account_and_endpoint),
         cmocka_unit_test(kb_azure_authorize_with_a_sas_extends_the_url),
         cmocka_unit_test(kb_azure_authorize_with_a_key_signs_what_is_sent),
+        cmocka_unit_test(a_sas_is_good_until_the_end_that_it_names),
         cmocka_unit_test(kb_azure_auth_new_with_a_plain_authority_is_refused),
         cmocka_unit_test(kb_azure_auth_new_without_ids_is_refused),
         cmocka_unit_test(managed_identity_asks_the_metadata_service_as_it_wants),
