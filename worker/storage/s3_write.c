@@ -14,6 +14,8 @@
 #define KB_S3_COMPLETE_BYTES (2UL * 1024 * 1024)
 #define KB_S3_MAX_PARTS 10000
 #define KB_S3_ETAG_BYTES 1024
+/* Parts on their way beside the ones that fill; memory_plan counts this many. */
+#define KB_S3_FLIGHTS 4
 
 typedef enum kb_conditions {
     KB_CONDITIONS_UNPROVEN,
@@ -24,13 +26,27 @@ typedef enum kb_conditions {
 struct kb_s3_writer {
     kb_s3 *s3;
     atomic_size_t part_bytes;
-    atomic_int conditions; /* kb_conditions */
+    atomic_int flights_left; /* parts that may be sent in the background */
+    atomic_int conditions;   /* kb_conditions */
     pthread_mutex_t mutex;
     struct {
         char *name; /* the object that was created last */
         uint8_t sha256[KB_SHA256_SIZE];
     } locked;
 };
+
+/* A part that a thread of its own sends, while the next one fills. */
+typedef struct kb_flight {
+    pthread_t thread;
+    bool is_up;
+    kb_s3_upload *upload;
+    uint8_t *bytes; /* owned; a spare buffer when it has landed */
+    size_t len;
+    unsigned number;
+    char *etag;
+    kb_code code;
+    kb_error error;
+} kb_flight;
 
 struct kb_s3_upload {
     kb_s3_writer *writer;
@@ -43,7 +59,8 @@ struct kb_s3_upload {
     char *id;     /* of the multipart upload; NULL = none begun */
     char **etags; /* of parts 2 and up: etags[0] is part 2's */
     size_t etag_count, etag_capacity;
-    bool is_over; /* completed, or known to be gone */
+    atomic_bool is_over; /* completed, or known to be gone */
+    kb_flight flight;
 };
 
 kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes)
@@ -51,6 +68,7 @@ kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes)
     kb_s3_writer *writer = kb_calloc(1, sizeof *writer);
     writer->s3 = s3;
     atomic_init(&writer->part_bytes, part_bytes);
+    atomic_init(&writer->flights_left, KB_S3_FLIGHTS);
     pthread_mutex_init(&writer->mutex, NULL);
     return writer;
 }
@@ -67,6 +85,7 @@ void kb_s3_writer_free(kb_s3_writer *owned_writer)
 void kb_s3_writer_set_part_bytes(kb_s3_writer *writer, size_t part_bytes)
 {
     atomic_store(&writer->part_bytes, part_bytes);
+    atomic_store(&writer->flights_left, 0); /* memory is short */
 }
 
 /* ---- what is known about conditions ---- */
@@ -302,22 +321,83 @@ static kb_code send_part(kb_s3_upload *upload, unsigned number, kb_view bytes, c
     return KB_OK;
 }
 
-/* Sends the part that has filled; part 1 waits for its head. */
-static kb_code flush_next(kb_s3_upload *upload, kb_error *err)
+static void add_etag(kb_s3_upload *upload, char *owned_etag)
+{
+    upload->etags = kb_grow(upload->etags, upload->etag_count, &upload->etag_capacity, sizeof *upload->etags);
+    upload->etags[upload->etag_count++] = owned_etag;
+}
+
+static void *fly(void *ctx)
+{
+    kb_flight *flight = ctx;
+    flight->code = send_part(flight->upload, flight->number, kb_view_of(flight->bytes, flight->len),
+                             &flight->etag, &flight->error);
+    return NULL;
+}
+
+/* Waits for the part that is on its way, and takes its result. */
+static kb_code land(kb_s3_upload *upload, kb_error *err)
+{
+    kb_flight *flight = &upload->flight;
+    if (!flight->is_up)
+        return KB_OK;
+    pthread_join(flight->thread, NULL);
+    flight->is_up = false;
+    atomic_fetch_add(&upload->writer->flights_left, 1);
+    if (flight->code == KB_OK) {
+        add_etag(upload, KB_TAKE(flight->etag));
+        return KB_OK;
+    }
+    kb_error_move(err, &flight->error);
+    return flight->code;
+}
+
+/* Gives the full part to a thread; false when there is none to be had. The buffer of the last flight fills
+ * next. */
+static bool take_off(kb_s3_upload *upload, unsigned number)
+{
+    kb_flight *flight = &upload->flight;
+    atomic_int *left = &upload->writer->flights_left;
+    if (atomic_fetch_sub(left, 1) <= 0) {
+        atomic_fetch_add(left, 1);
+        return false;
+    }
+    uint8_t *spare = flight->bytes != NULL ? flight->bytes : kb_try_malloc(upload->part_bytes);
+    uint8_t *full = upload->next;
+    flight->upload = upload;
+    flight->bytes = full;
+    flight->len = upload->next_len;
+    flight->number = number;
+    flight->is_up = spare != NULL && pthread_create(&flight->thread, NULL, fly, flight) == 0;
+    if (!flight->is_up) {
+        flight->bytes = spare;
+        atomic_fetch_add(left, 1);
+        return false;
+    }
+    upload->next = spare;
+    upload->next_len = 0;
+    return true;
+}
+
+/* Sends the part that has filled, in the background where that is possible; part 1 waits for its head. */
+static kb_code flush_next(kb_s3_upload *upload, bool may_fly, kb_error *err)
 {
     if (upload->id == NULL && begin_multipart(upload, err) != KB_OK)
+        return err->code;
+    if (land(upload, err) != KB_OK)
         return err->code;
     if (upload->etag_count + 2 > KB_S3_MAX_PARTS)
         return kb_fail(err, KB_CONFIG_INVALID,
                        "s3://%s/%s needs more than %d parts; hint: storage.part_size_bytes",
                        upload->writer->s3->bucket, upload->name, KB_S3_MAX_PARTS);
+    unsigned number = (unsigned)upload->etag_count + 2;
+    if (may_fly && take_off(upload, number))
+        return KB_OK;
     char *etag = NULL;
-    kb_code code = send_part(upload, (unsigned)upload->etag_count + 2,
-                             kb_view_of(upload->next, upload->next_len), &etag, err);
+    kb_code code = send_part(upload, number, kb_view_of(upload->next, upload->next_len), &etag, err);
     if (code != KB_OK)
         return code;
-    upload->etags = kb_grow(upload->etags, upload->etag_count, &upload->etag_capacity, sizeof *upload->etags);
-    upload->etags[upload->etag_count++] = etag;
+    add_etag(upload, etag);
     upload->next_len = 0;
     return KB_OK;
 }
@@ -340,12 +420,12 @@ kb_code kb_s3_upload_append(kb_s3_upload *upload, const void *data, size_t len, 
         if (upload->next == NULL)
             return kb_fail(err, KB_TEMPORARY_FAILURE, "no memory for a part of %zu bytes",
                            upload->part_bytes);
-        if (upload->next_len == upload->part_bytes && flush_next(upload, err) != KB_OK)
+        if (upload->next_len == upload->part_bytes && flush_next(upload, true, err) != KB_OK)
             return err->code;
         step = fill(upload->next, &upload->next_len, upload->part_bytes, at, len);
     }
     /* What is full goes out now, while the caller makes the next bytes. */
-    return upload->next_len == upload->part_bytes ? flush_next(upload, err) : KB_OK;
+    return upload->next_len == upload->part_bytes ? flush_next(upload, true, err) : KB_OK;
 }
 
 static void append_part(kb_strbuf *to, size_t number, const char *etag)
@@ -390,10 +470,12 @@ static kb_code send_complete(kb_s3_upload *upload, const char *first_etag, bool 
 static kb_code complete_multipart(kb_s3_upload *upload, kb_error *err)
 {
     kb_s3_writer *writer = upload->writer;
-    if (upload->next_len > 0 && flush_next(upload, err) != KB_OK)
+    if (upload->next_len > 0 && flush_next(upload, true, err) != KB_OK)
         return err->code;
     KB_AUTOFREE char *etag = NULL;
     kb_code code = send_part(upload, 1, kb_view_of(upload->first, upload->first_len), &etag, err);
+    if (code == KB_OK)
+        code = land(upload, err);
     if (code == KB_OK)
         code = look(writer->s3, upload->name, err);
     if (code != KB_OK)
@@ -434,6 +516,7 @@ void kb_s3_upload_free(kb_s3_upload *owned_upload)
     if (owned_upload == NULL)
         return;
     KB_AUTO_ERROR(ignored);
+    (void)!land(owned_upload, &ignored);
     if (owned_upload->id != NULL && !owned_upload->is_over)
         (void)!kb_s3_abort(owned_upload->writer->s3, owned_upload->name, owned_upload->id, true, &ignored);
     for (size_t i = 0; i < owned_upload->etag_count; i++)
@@ -443,5 +526,7 @@ void kb_s3_upload_free(kb_s3_upload *owned_upload)
     free(owned_upload->name);
     free(owned_upload->first);
     free(owned_upload->next);
+    free(owned_upload->flight.bytes);
+    free(owned_upload->flight.etag);
     free(owned_upload);
 }
