@@ -23,6 +23,8 @@
 #define BACKOFF_CAP_MS 30000
 /* A watch that lived so long was a good one. */
 #define GOOD_LIFE_MS 60000
+/* One that lived so long is no hot loop. */
+#define CUT_LIFE_MS 1000
 /* Fresh lists after an expired continue token, before the back-off counts. */
 #define EXPIRED_MAX 3
 #define LOOP_WAIT_MS 1000
@@ -126,9 +128,13 @@ static int64_t now_ms(const flow *f)
     return kb_clock_now_boot_ms(set_of(f)->clock);
 }
 
-static void wait_then(flow *f, flow_state state, int64_t at_least_ms)
+/* lived_ms: of a stream that worked; 0: it did not. */
+static void wait_then(flow *f, flow_state state, int64_t at_least_ms, int64_t lived_ms)
 {
-    const int64_t delay_ms = kb_backoff_next(&f->backoff);
+    int64_t delay_ms = kb_backoff_next(&f->backoff);
+    /* Something on the way that cuts every stream after a while must not make us look away for longer. */
+    if (lived_ms >= CUT_LIFE_MS && delay_ms > lived_ms)
+        delay_ms = lived_ms;
     f->state = state;
     f->due_ms = now_ms(f) + (delay_ms > at_least_ms ? delay_ms : at_least_ms);
 }
@@ -284,7 +290,7 @@ static void fail_list(flow *f, char *owned_why, int64_t at_least_ms)
     log_trouble(f, "a list failed, will be repeated", owned_why);
     note_synced(f, owned_why);
     free(KB_TAKE(f->next_page));
-    wait_then(f, WAIT_TO_LIST, at_least_ms);
+    wait_then(f, WAIT_TO_LIST, at_least_ms, 0);
 }
 
 static kb_code on_list_data(void *ctx, int http_status, kb_view part, kb_error *err)
@@ -460,7 +466,8 @@ static void on_watch_end(void *ctx, const kb_stream_end *end)
     }
     f->has_retried_401 = false;
     const bool is_refused = end->http_status != 0 && !is_good(end->http_status);
-    if (!is_refused && now_ms(f) - f->began_ms >= GOOD_LIFE_MS)
+    const int64_t lived_ms = is_refused ? 0 : now_ms(f) - f->began_ms;
+    if (lived_ms >= GOOD_LIFE_MS)
         kb_backoff_reset(&f->backoff);
     if (end->http_status == 410)
         f->wants_list = true;
@@ -474,7 +481,7 @@ static void on_watch_end(void *ctx, const kb_stream_end *end)
         kb_log(KB_LOG_DEBUG, "a watch ended", KB_STR("resource", f->informer->resource->plural),
                KB_STR("namespace", f->name_space), KB_STR("err", end->error));
     }
-    wait_then(f, f->wants_list ? WAIT_TO_LIST : WAIT_TO_WATCH, end->retry_after_ms);
+    wait_then(f, f->wants_list ? WAIT_TO_LIST : WAIT_TO_WATCH, end->retry_after_ms, lived_ms);
 }
 
 static void start_watch(flow *f)
@@ -497,7 +504,7 @@ static void start_watch(flow *f)
         return;
     log_trouble(f, "a watch cannot begin", kb_error_text(&err));
     kb_watch_decoder_free(KB_TAKE(f->decoder));
-    wait_then(f, WAIT_TO_WATCH, 0);
+    wait_then(f, WAIT_TO_WATCH, 0, 0);
 }
 
 /* ---- the thread ---- */
@@ -595,7 +602,7 @@ kb_informer *kb_informers_add(kb_informers *informers, const kb_informer_options
     informer->project = options->project;
     informer->on_change = options->on_change;
     informer->ctx = options->ctx;
-    informer->store = kb_object_store_new();
+    informer->store = options->is_compact ? kb_object_store_new_compact() : kb_object_store_new();
     informer->flow_count = options->namespace_count > 0 ? options->namespace_count : 1;
     informer->flows = kb_calloc(informer->flow_count, sizeof(flow *));
     for (size_t i = 0; i < informer->flow_count; i++)

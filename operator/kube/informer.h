@@ -40,6 +40,7 @@ typedef struct kb_informer_options {
     /* What to keep of an object: a new value with metadata.{name,namespace,uid,resourceVersion} at least.
      * NULL: all but metadata.managedFields. */
     json_t *(*project)(const json_t *object);
+    bool is_compact;          /* keep objects as text: kb_object_store_new_compact */
     kb_informer_fn on_change; /* NULL: none */
     void *ctx;
 } kb_informer_options;

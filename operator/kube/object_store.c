@@ -12,9 +12,13 @@
 #define SUPERSEDED_MAX 8
 
 typedef struct entry {
-    json_t *object; /* a reference */
+    json_t *object; /* a reference; NULL in a compact store */
+    char *text;     /* compact store: the object as JSON */
     char *key;
     char *uid;
+    char *version;
+    char **owners; /* their UIDs */
+    size_t owner_count;
     bool is_unseen; /* by the list that is under way */
     bool is_own;    /* the watch has not shown this version yet */
     char *superseded[SUPERSEDED_MAX];
@@ -28,6 +32,7 @@ typedef struct children {
 } children;
 
 struct kb_object_store {
+    bool is_compact;
     pthread_mutex_t mutex;
     kb_map *by_key;   /* "namespace/name" -> entry, owned */
     kb_map *by_uid;   /* entry, borrowed */
@@ -41,11 +46,23 @@ static void forget_superseded(entry *e)
     e->superseded_count = 0;
 }
 
+static void forget_owners(entry *e)
+{
+    for (size_t i = 0; i < e->owner_count; i++)
+        free(e->owners[i]);
+    free(e->owners);
+    e->owners = NULL;
+    e->owner_count = 0;
+}
+
 static void entry_free(void *owned)
 {
     entry *e = owned;
     forget_superseded(e);
+    forget_owners(e);
     json_decref(e->object);
+    free(e->text);
+    free(e->version);
     free(e->key);
     free(e->uid);
     free(e);
@@ -56,6 +73,13 @@ static void children_free(void *owned)
     children *list = owned;
     free(list->items);
     free(list);
+}
+
+kb_object_store *kb_object_store_new_compact(void)
+{
+    kb_object_store *store = kb_object_store_new();
+    store->is_compact = true;
+    return store;
 }
 
 kb_object_store *kb_object_store_new(void)
@@ -81,6 +105,17 @@ void kb_object_store_free(kb_object_store *owned_store)
 
 /* ---- reading ---- */
 
+/* A new reference. */
+static json_t *object_of(const entry *e)
+{
+    if (e->object != NULL)
+        return json_incref(e->object);
+    json_t *object = json_loads(e->text, JSON_ALLOW_NUL, NULL);
+    if (object == NULL)
+        kb_out_of_memory(); /* it was written by us */
+    return object;
+}
+
 static char *key_of(const char *name_space, const char *name)
 {
     return kb_asprintf("%s/%s", name_space != NULL ? name_space : "", name);
@@ -91,7 +126,7 @@ json_t *kb_object_store_get(kb_object_store *store, const char *name_space, cons
     KB_AUTOFREE char *key = key_of(name_space, name);
     pthread_mutex_lock(&store->mutex);
     entry *e = kb_map_gets(store->by_key, key);
-    json_t *object = e != NULL ? json_incref(e->object) : NULL;
+    json_t *object = e != NULL ? object_of(e) : NULL;
     pthread_mutex_unlock(&store->mutex);
     return object;
 }
@@ -100,7 +135,7 @@ json_t *kb_object_store_get_uid(kb_object_store *store, const char *uid)
 {
     pthread_mutex_lock(&store->mutex);
     entry *e = kb_map_gets(store->by_uid, uid);
-    json_t *object = e != NULL ? json_incref(e->object) : NULL;
+    json_t *object = e != NULL ? object_of(e) : NULL;
     pthread_mutex_unlock(&store->mutex);
     return object;
 }
@@ -111,14 +146,15 @@ json_t *kb_object_store_owned_by(kb_object_store *store, const char *owner_uid)
     pthread_mutex_lock(&store->mutex);
     const children *list = kb_map_gets(store->by_owner, owner_uid);
     for (size_t i = 0; list != NULL && i < list->count; i++)
-        json_array_append(array, list->items[i]->object);
+        json_array_append_new(array, object_of(list->items[i]));
     pthread_mutex_unlock(&store->mutex);
     return array;
 }
 
 static bool is_within(const entry *e, const char *name_space)
 {
-    return name_space == NULL || strcmp(kb_kube_namespace(e->object), name_space) == 0;
+    const size_t len = name_space != NULL ? strlen(name_space) : 0;
+    return name_space == NULL || (strncmp(e->key, name_space, len) == 0 && e->key[len] == '/');
 }
 
 json_t *kb_object_store_list(kb_object_store *store, const char *name_space)
@@ -128,7 +164,7 @@ json_t *kb_object_store_list(kb_object_store *store, const char *name_space)
     for (kb_map_iter it = KB_MAP_ITER_INIT; kb_map_next(store->by_key, &it);) {
         const entry *e = it.value;
         if (is_within(e, name_space))
-            json_array_append(array, e->object);
+            json_array_append_new(array, object_of(e));
     }
     pthread_mutex_unlock(&store->mutex);
     return array;
@@ -172,50 +208,67 @@ static void unlink_owner(kb_object_store *store, const entry *e, const char *own
     }
 }
 
-static void index_owners(kb_object_store *store, entry *e, bool is_in)
+static void index_owners(kb_object_store *store, entry *e, const json_t *object)
 {
-    const json_t *owners = kb_kube_at(e->object, "metadata", "ownerReferences", NULL);
-    size_t i;
+    const json_t *owners = kb_kube_at(object, "metadata", "ownerReferences", NULL);
+    size_t i, capacity = 0;
     json_t *owner;
     json_array_foreach(owners, i, owner)
     {
         const char *uid = json_string_value(json_object_get(owner, "uid"));
         if (uid == NULL)
             continue;
-        if (is_in)
-            link_owner(store, e, uid);
-        else
-            unlink_owner(store, e, uid);
+        e->owners = kb_grow(e->owners, e->owner_count, &capacity, sizeof *e->owners);
+        e->owners[e->owner_count++] = kb_strdup(uid);
+        link_owner(store, e, uid);
     }
+}
+
+static void unindex_owners(kb_object_store *store, entry *e)
+{
+    for (size_t i = 0; i < e->owner_count; i++)
+        unlink_owner(store, e, e->owners[i]);
+    forget_owners(e);
 }
 
 static void drop(kb_object_store *store, entry *e)
 {
-    index_owners(store, e, false);
+    unindex_owners(store, e);
     if (kb_map_gets(store->by_uid, e->uid) == e)
         kb_map_removes(store->by_uid, e->uid);
     KB_AUTOFREE char *key = kb_strdup(e->key);
     kb_map_removes(store->by_key, key);
 }
 
+static void set_object(kb_object_store *store, entry *e, json_t *owned_object)
+{
+    unindex_owners(store, e);
+    json_decref(e->object);
+    free(e->text);
+    free(e->version);
+    e->version = kb_strdup(kb_kube_version(owned_object));
+    index_owners(store, e, owned_object);
+    e->text = NULL;
+    e->object = NULL;
+    if (!store->is_compact) {
+        e->object = owned_object;
+        return;
+    }
+    e->text = json_dumps(owned_object, JSON_COMPACT);
+    if (e->text == NULL)
+        kb_out_of_memory();
+    json_decref(owned_object);
+}
+
 static void add(kb_object_store *store, char *owned_key, json_t *owned_object, bool is_own)
 {
     entry *e = kb_calloc(1, sizeof *e);
-    e->object = owned_object;
     e->key = owned_key;
     e->uid = kb_strdup(kb_kube_uid(owned_object));
     e->is_own = is_own;
     kb_map_puts(store->by_key, e->key, e);
     kb_map_puts(store->by_uid, e->uid, e);
-    index_owners(store, e, true);
-}
-
-static void set_object(kb_object_store *store, entry *e, json_t *owned_object)
-{
-    index_owners(store, e, false);
-    json_decref(e->object);
-    e->object = owned_object;
-    index_owners(store, e, true);
+    set_object(store, e, owned_object);
 }
 
 /* ---- writing ---- */
@@ -233,7 +286,7 @@ static kb_store_change put_same_uid(kb_object_store *store, entry *e, json_t *ow
 {
     const char *version = kb_kube_version(owned_object);
     e->is_unseen = false;
-    if (strcmp(kb_kube_version(e->object), version) == 0) {
+    if (strcmp(e->version, version) == 0) {
         json_decref(owned_object);
         const bool was_own = e->is_own;
         e->is_own = false;
@@ -258,7 +311,7 @@ kb_store_change kb_object_store_put(kb_object_store *store, json_t *owned_object
     pthread_mutex_lock(&store->mutex);
     entry *e = kb_map_gets(store->by_key, key);
     if (e != NULL)
-        old = json_incref(e->object);
+        old = object_of(e);
     if (e != NULL && strcmp(e->uid, kb_kube_uid(owned_object)) == 0) {
         change = put_same_uid(store, e, owned_object);
     } else {
@@ -284,7 +337,7 @@ kb_store_change kb_object_store_remove(kb_object_store *store, const char *name_
     pthread_mutex_lock(&store->mutex);
     entry *e = kb_map_gets(store->by_key, key);
     if (e != NULL && strcmp(e->uid, uid) == 0) {
-        old = json_incref(e->object);
+        old = object_of(e);
         drop(store, e);
     }
     pthread_mutex_unlock(&store->mutex);
@@ -303,13 +356,13 @@ static void note_superseded(entry *e)
         memmove(&e->superseded[0], &e->superseded[1], (SUPERSEDED_MAX - 1) * sizeof e->superseded[0]);
         e->superseded_count--;
     }
-    e->superseded[e->superseded_count++] = kb_strdup(kb_kube_version(e->object));
+    e->superseded[e->superseded_count++] = kb_strdup(e->version);
 }
 
 /* A write that changed nothing answers with the version it was based on: there is nothing to note. */
 static bool own_update(kb_object_store *store, entry *e, json_t *owned_object, const char *based_on)
 {
-    if (strcmp(e->uid, kb_kube_uid(owned_object)) != 0 || strcmp(kb_kube_version(e->object), based_on) != 0) {
+    if (strcmp(e->uid, kb_kube_uid(owned_object)) != 0 || strcmp(e->version, based_on) != 0) {
         json_decref(owned_object);
         return false;
     }
@@ -367,7 +420,7 @@ void kb_object_store_list_end(kb_object_store *store, const char *name_space,
         entry *e = it.value;
         if (!e->is_unseen || !is_within(e, name_space))
             continue;
-        json_array_append(gone, e->object);
+        json_array_append_new(gone, object_of(e));
         drop(store, e);
     }
     pthread_mutex_unlock(&store->mutex);

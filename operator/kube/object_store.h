@@ -25,6 +25,11 @@ typedef enum kb_store_change {
 } kb_store_change;
 
 kb_object_store *kb_object_store_new(void) __attribute__((returns_nonnull));
+/*
+ * The same, but objects are kept as text, a fifth of the memory, and read anew each time they are asked for:
+ * for many objects of which few are looked at.
+ */
+kb_object_store *kb_object_store_new_compact(void) __attribute__((returns_nonnull));
 void kb_object_store_free(kb_object_store *owned_store);
 
 /* New references (json_decref), NULL when absent. */

@@ -334,6 +334,7 @@ void kb_reconciler_add_informers(kb_runtime *runtime, kb_informers *informers, c
         options.namespaces = served;
         options.namespace_count = served_count;
     }
+    options.is_compact = true;
     options.label_selector = KB_LABEL_MANAGED_BY "=" KB_MANAGED_BY;
     options.resource = &KB_KUBE_JOBS;
     options.project = kb_project_job;

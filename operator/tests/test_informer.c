@@ -254,7 +254,7 @@ static void informer_huge_event_is_dropped_and_listed(void **state)
     kb_strbuf_appends(&line, "\"}}\n");
     kb_fake_api_send_raw(f->api, "jobs", kb_strbuf_view(&line));
     wait_requests(f, "jobs?limit=", 2);
-    wait_watching(f, 1);
+    wait_requests(f, "watch=1", 2);
     put(f, "b", "1");
     assert_told(f, "+b ");
 }

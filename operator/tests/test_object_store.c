@@ -42,8 +42,7 @@ static size_t owned_count(kb_object_store *store, const char *owner)
 
 static void kb_object_store_put_keeps_all_indexes(void **state)
 {
-    (void)state;
-    kb_object_store *store = kb_object_store_new();
+    kb_object_store *store = *(bool *)*state ? kb_object_store_new_compact() : kb_object_store_new();
     assert_int_equal(kb_object_store_put(store, object("a", "u1", "1", "o1"), NULL), KB_STORE_ADDED);
     assert_int_equal(kb_object_store_put(store, object("b", "u2", "2", "o1"), NULL), KB_STORE_ADDED);
     assert_int_equal(kb_object_store_put(store, object("a", "u1", "1", "o1"), NULL), KB_STORE_SAME);
@@ -66,8 +65,7 @@ static void kb_object_store_put_keeps_all_indexes(void **state)
 
 static void kb_object_store_remove_only_of_the_same_uid(void **state)
 {
-    (void)state;
-    kb_object_store *store = kb_object_store_new();
+    kb_object_store *store = *(bool *)*state ? kb_object_store_new_compact() : kb_object_store_new();
     kb_object_store_put(store, object("a", "u2", "5", "o1"), NULL);
     assert_int_equal(kb_object_store_remove(store, "ns", "a", "u1", NULL), KB_STORE_SAME);
     assert_version(store, "a", "5");
@@ -80,8 +78,7 @@ static void kb_object_store_remove_only_of_the_same_uid(void **state)
 
 static void kb_object_store_own_write_is_not_put_back(void **state)
 {
-    (void)state;
-    kb_object_store *store = kb_object_store_new();
+    kb_object_store *store = *(bool *)*state ? kb_object_store_new_compact() : kb_object_store_new();
     kb_object_store_put(store, object("a", "u1", "1", NULL), NULL);
     assert_true(kb_object_store_own_write(store, object("a", "u1", "2", NULL), "1"));
     assert_true(kb_object_store_own_write(store, object("a", "u1", "3", NULL), "2"));
@@ -99,8 +96,7 @@ static void kb_object_store_own_write_is_not_put_back(void **state)
 
 static void kb_object_store_own_write_on_another_version_is_refused(void **state)
 {
-    (void)state;
-    kb_object_store *store = kb_object_store_new();
+    kb_object_store *store = *(bool *)*state ? kb_object_store_new_compact() : kb_object_store_new();
     assert_false(kb_object_store_own_write(store, object("a", "u1", "2", NULL), "1"));
     assert_true(kb_object_store_own_write(store, object("a", "u1", "2", NULL), NULL));
     assert_false(kb_object_store_own_write(store, object("a", "u1", "2", NULL), NULL));
@@ -124,8 +120,7 @@ static void append_name(void *ctx, json_t *gone)
 
 static void kb_object_store_list_end_removes_the_unseen(void **state)
 {
-    (void)state;
-    kb_object_store *store = kb_object_store_new();
+    kb_object_store *store = *(bool *)*state ? kb_object_store_new_compact() : kb_object_store_new();
     KB_AUTO_STRBUF(gone, 1024);
     kb_object_store_put(store, object("a", "u1", "1", NULL), NULL);
     kb_object_store_put(store, object("b", "u2", "2", NULL), NULL);
@@ -147,14 +142,17 @@ static void kb_object_store_list_end_removes_the_unseen(void **state)
     kb_object_store_free(store);
 }
 
+static bool is_plain = false, is_compact = true;
+
 int main(void)
 {
+#define BOTH(test) cmocka_unit_test_prestate(test, &is_plain), cmocka_unit_test_prestate(test, &is_compact)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kb_object_store_put_keeps_all_indexes),
-        cmocka_unit_test(kb_object_store_remove_only_of_the_same_uid),
-        cmocka_unit_test(kb_object_store_own_write_is_not_put_back),
-        cmocka_unit_test(kb_object_store_own_write_on_another_version_is_refused),
-        cmocka_unit_test(kb_object_store_list_end_removes_the_unseen),
+        BOTH(kb_object_store_put_keeps_all_indexes),
+        BOTH(kb_object_store_remove_only_of_the_same_uid),
+        BOTH(kb_object_store_own_write_is_not_put_back),
+        BOTH(kb_object_store_own_write_on_another_version_is_refused),
+        BOTH(kb_object_store_list_end_removes_the_unseen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
