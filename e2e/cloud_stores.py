@@ -135,10 +135,16 @@ class Azure(Server, Mirror):
         return body
 
     def lease(self, bucket, key):
-        """Nobody removes it any more."""
-        status, _, body = self.request("PUT", f"/{bucket}/{key}", {"comp": "lease"},
-                                       x_ms_lease_action="acquire", x_ms_lease_duration="-1")
+        """Nobody removes it until release() with what this returns."""
+        status, headers, body = self.request("PUT", f"/{bucket}/{key}", {"comp": "lease"},
+                                             x_ms_lease_action="acquire", x_ms_lease_duration="-1")
         assert status == 201, body
+        return {name.lower(): value for name, value in headers.items()}["x-ms-lease-id"]
+
+    def release(self, bucket, key, lease):
+        status, _, body = self.request("PUT", f"/{bucket}/{key}", {"comp": "lease"},
+                                       x_ms_lease_action="release", x_ms_lease_id=lease)
+        assert status == 200, body
 
     def sas(self, bucket, permissions="rcwdl", seconds=3600):
         """A SAS of the account ("Create an account SAS" of the reference)."""

@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import pytest
@@ -137,6 +138,33 @@ def test_two_backups_of_one_id_at_once_are_one(kafka, client, store, worker, uni
     assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
 
 
+def test_lineage_and_prune(kafka, client, store, worker, unique, tmp_path):
+    bucket, ids = store.bucket(unique), []
+    client.create_topic(unique)
+    for number in range(3):
+        client.generate(unique, 300, size=100)
+        config = backup_of(kafka, store, bucket, None, [unique], lineage="line")
+        del config["backup_id"]
+        result = worker.run_ok("backup", config, env={"KB_STAMP": f"20250101-0{number}0000"})
+        ids.append(result.report["backupId"])
+    config = {"lineage": "line", "storage": config["storage"], "metrics": {"enabled": False},
+              "retention": {"backups": 1, "grace_secs": 1}}
+    assert worker.run_ok("prune", config, "-f", "json").json()["marked"] == ids[1::-1]
+    time.sleep(2.1)  # services tell whole seconds
+    lease = None
+    if store.name == "azure":
+        lease = store.lease(bucket, f"deep/prefix/{ids[0]}/manifest.json")
+        result = worker.run_ok("prune", config, "-f", "json", "--strict", code=3)
+        assert (result.report["reason"], result.report["held"]) == ("RetentionHeld", 1)
+        store.release(bucket, f"deep/prefix/{ids[0]}/manifest.json", lease)
+    done = worker.run_ok("prune", config, "-f", "json", "--strict").json()
+    assert done["held"] == 0 and done["deleted"] == (ids[:1] if lease else ids[1::-1])
+    backup = Backup(store.mirror(bucket, tmp_path / "mirror", "deep/prefix"), ids[2]).verify()
+    assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
+    assert not any(key.endswith("manifest.json") and ids[2] not in key for key in store.keys(bucket))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["azure", "gcs"])
 def test_conformance(program, unique):
     """The suite that every driver passes (worker/tests/conformance_storage.c)."""
