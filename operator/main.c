@@ -264,6 +264,9 @@ static kb_code start_work_if_due(program *p, kb_error *err)
         !kb_informers_wait_synced(atomic_load(&p->informers), 0))
         return KB_OK;
     p->is_working = true;
+    kb_reconciler_confirm_config_maps(p->runtime, (const char *const *)p->options.watch_namespaces,
+                                      p->options.watch_namespace_count);
+    beat_main(p);
     kb_log(KB_LOG_INFO, "reconciling begins");
     return kb_controller_start(p->controller, err);
 }

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/crypto.h"
+#include "common/base/encode.h"
 #include "common/base/mem.h"
 #include "common/data/json_tree.h"
+#include "operator/jobs/config_render.h"
 #include "operator/jobs/cronjob_builder.h"
 #include "operator/jobs/object_names.h"
 #include "operator/reconcile/backup.h"
@@ -348,6 +351,60 @@ void kb_reconciler_add_informers(kb_runtime *runtime, kb_informers *informers, c
     options.resource = &KB_KUBE_PODS;
     options.project = kb_project_pod;
     runtime->pods = kb_informers_add(informers, &options);
+}
+
+/* Immutable, of one of our objects, and holding what its name says. */
+static bool is_good_config_map(kb_runtime *runtime, const json_t *map)
+{
+    const json_t *owner = kb_kube_controller(map);
+    const char *uid = json_string_value(json_object_get(owner, "uid"));
+    const char *text = kb_kube_text(map, "data", KB_RUN_CONFIG_KEY, NULL);
+    if (uid == NULL || text == NULL || !json_is_true(json_object_get(map, "immutable")))
+        return false;
+    uint8_t digest[KB_SHA256_SIZE];
+    char hex[2 * KB_SHA256_SIZE + 1];
+    kb_sha256(text, strlen(text), digest);
+    kb_hex_encode(digest, sizeof digest, hex);
+    for (int kind = 0; kind < KB_KIND_COUNT; kind++) {
+        KB_AUTO_TREE(object);
+        object = kb_object_store_get_uid(kb_informer_store(runtime->resources[kind]), uid);
+        if (object == NULL)
+            continue;
+        KB_AUTOFREE char *name = kb_name_config_map((kb_kind)kind, kb_kube_name(object), hex);
+        return strcmp(name, kb_kube_name(map)) == 0;
+    }
+    return false;
+}
+
+static void confirm_config_maps_in(kb_runtime *runtime, const char *name_space)
+{
+    KB_AUTO_ERROR(err);
+    KB_AUTO_KUBE_REPLY(reply);
+    const kb_kube_ref ref = {.resource = &KB_KUBE_CONFIG_MAPS, .name_space = name_space};
+    if (kb_kube_list(runtime->client, &ref, KB_LABEL_MANAGED_BY "=" KB_MANAGED_BY, NULL, &reply, &err) !=
+        KB_OK)
+        return;
+    for (size_t i = 0; i < json_array_size(reply.object); i++) {
+        const json_t *map = json_array_get(reply.object, i);
+        if (is_good_config_map(runtime, map))
+            kb_runtime_confirm(runtime, KB_KUBE_CONFIG_MAPS.kind, kb_kube_namespace(map), kb_kube_name(map),
+                               true);
+    }
+}
+
+void kb_reconciler_confirm_config_maps(kb_runtime *runtime, const char *const *namespaces,
+                                       size_t namespace_count)
+{
+    size_t served_count = namespace_count;
+    KB_AUTOFREE const char **served = NULL;
+    if (namespace_count == 0 && !runtime->settings->cluster_wide_workloads) {
+        served = served_namespaces(runtime->settings, &served_count);
+        namespaces = served;
+    }
+    if (served_count == 0)
+        confirm_config_maps_in(runtime, NULL);
+    for (size_t i = 0; i < served_count; i++)
+        confirm_config_maps_in(runtime, namespaces[i]);
 }
 
 void kb_reconciler_add_kinds(kb_runtime *runtime, kb_controller *controller)

@@ -14,6 +14,13 @@
 /* Adds the seven informers that the reconcilers live by; namespaces as in kb_informer_options. */
 void kb_reconciler_add_informers(kb_runtime *runtime, kb_informers *informers, const char *const *namespaces,
                                  size_t namespace_count);
+/*
+ * Confirms the run configurations that are there, by one list instead of a request for each object: before
+ * the controller starts, when the informers are synced. Namespaces as for the informers. What fails costs
+ * only those requests.
+ */
+void kb_reconciler_confirm_config_maps(kb_runtime *runtime, const char *const *namespaces,
+                                       size_t namespace_count);
 /* Registers the four kinds; the runtime keeps the controller to wake objects. */
 void kb_reconciler_add_kinds(kb_runtime *runtime, kb_controller *controller);
 
