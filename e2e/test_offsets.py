@@ -1,10 +1,13 @@
 """Committed offsets of consumer groups: saved with a backup, moved, put back; judged by Kafka's own client."""
+import itertools
 import json
+import os
+import random
 
 import pytest
 
 from records import record
-from worker import backup_config, kafka_block
+from worker import backup_config, kafka_block, restore_config
 
 T = 1_700_000_000_000
 
@@ -235,3 +238,164 @@ def test_groups_that_cannot_be_moved_fail_the_command(kafka, client, worker, sto
     result = worker.run("offset-reset", offsets_config(kafka, storage, [group], "t", strategy="latest",
                                                        topics=["no-such-topic"]))
     assert result.code == 65 and "Topic 'no-such-topic' not found" in result.stderr
+
+
+# ---- restore ----
+
+GROUPS = int(os.environ.get("KB_OFFSET_GROUPS", "40"))
+
+
+def first_not_read(client, topics, groups, wanted=lambda r: True):
+    """{group: {topic: {partition: value}}}: what each group would read next of the records that are wanted."""
+    dumps = {t: client.dump(t) for t in topics}
+    result = {}
+    for group, by_topic in groups.items():
+        result[group] = {}
+        for name, offsets in by_topic.items():
+            result[group][name] = {}
+            for p, offset in offsets.items():
+                rest = [r for r in dumps[name].get(p, []) if r.offset >= offset and wanted(r)]
+                result[group][name][p] = rest[0].value.decode() if rest else None
+    return result
+
+
+def renamed(groups, names):
+    return {g: {names.get(t, t): by for t, by in topics.items()} for g, topics in groups.items()}
+
+
+def random_groups(rng, topics, client, prefix):
+    """Groups with offsets on some partitions: at the start, in holes, at the end, anywhere."""
+    bounds = {t: client.offsets(t) for t in topics}
+    groups = {}
+    for number in range(GROUPS):
+        offsets = {}
+        for t in rng.sample(topics, rng.randint(1, len(topics))):
+            parts = bounds[t]["end"]
+            offsets[t] = {p: rng.choice([0, bounds[t]["start"][p], parts[p], rng.randint(0, parts[p])])
+                          for p in rng.sample(sorted(parts), rng.randint(1, len(parts)))}
+        groups[f"{prefix}-{number}"] = offsets
+    return groups
+
+
+@pytest.fixture(scope="module")
+def holes(kafka, client, tmp_path_factory):
+    """Topics with holes of every kind, groups at random places, and a backup of both:
+    (storage, topics, groups)."""
+    rng = random.Random(int(os.environ.get("KB_OFFSET_SEED", "7")))
+    topics = [client.create_topic(f"holes-{kind}", partitions=3) for kind in ("plain", "aborted", "deleted", "times")]
+    plain, aborted, deleted, times = topics
+    values = itertools.count()
+
+    def some(count, **fields):
+        return [record(f"k{i}", f"v{next(values)}", partition=i % 3, **{"timestamp": T + i, **fields})
+                for i in range(count)]
+    for topic in (plain, deleted):
+        client.produce(topic, some(90))
+    for turn in range(6):
+        client.produce(aborted, some(6), transaction="holes", end="abort" if turn % 2 else "commit")
+    client.delete_records(deleted, {0: 7, 1: 30})
+    client.produce(times, [r._replace(timestamp=T + rng.randint(0, 100)) for r in some(90)])
+    groups = random_groups(rng, topics, client, "holes")
+    client.commit(groups)
+    from worker import Worker
+    directory = tmp_path_factory.mktemp("holes")
+    Worker(directory).run_ok("backup", with_groups(kafka, directory / "storage", "b", ["holes-*"],
+                                                   segment_max_records=13))
+    return directory / "storage", topics, groups
+
+
+@pytest.mark.parametrize("how", ["plain", "window", "transactional"])
+def test_next_record_after_restore_is_the_first_not_read(other_kafka, other_client, client, worker, holes, how):
+    """For every group, renamed topics, filtered records; and again without any change."""
+    storage, topics, groups = holes
+    names = {t: f"{t}-{how}" for t in topics}
+    settings = {"topic_mapping": names, "consumer_groups": list(groups), "rollback_snapshot_id": f"before-{how}",
+                "offset_report": str(worker.dir / "map.json")}
+    wanted = lambda r: True  # noqa: E731
+    if how == "window":
+        settings.update(time_window_start=T + 20, time_window_end=T + 70)
+        wanted = lambda r: T + 20 <= r.timestamp <= T + 70  # noqa: E731
+    if how == "transactional":
+        settings["delivery"] = "transactional"
+    expected = renamed(first_not_read(client, topics, groups, wanted), names)
+    config = restore_config(other_kafka, storage, "b", topics, restore=settings)
+    result = worker.run_ok("restore", config)
+    assert result.report["groupsDone"] == len(groups)
+    mine = {g: {t: o for t, o in by.items() if t in names.values()} for g, by in other_client.next(*groups).items()}
+    assert mine == expected
+    offsets = other_client.committed(*groups)
+    worker.run_ok("restore", config)
+    assert other_client.committed(*groups) == offsets
+    if how == "plain":  # of the other two the one is like it and the other has no map
+        check_map(json.loads((worker.dir / "map.json").read_text()), client, other_client, names)
+    # everything as it was before: no group had offsets there
+    worker.run_ok("offset-rollback", offsets_config(other_kafka, storage, [], f"before-{how}"))
+    left = other_client.committed(*groups)
+    assert not [t for by in left.values() for t in by if t in names.values()]
+
+
+def check_map(export, client, other_client, names):
+    """Exact for every source offset, as a reader of the existing tool computes it: element below plus distance."""
+    for source, target in names.items():
+        there, here = client.dump(source), other_client.dump(target)
+        for p, records in ((p, records) for p, records in there.items() if records):
+            by_value = {r.value: r.offset for r in here[p]}
+            details = export["detailed_mappings"][f"{target}/{p}"]
+            entry = export["entries"][f"{target}/{p}"]
+            assert (entry["source_first_offset"], entry["source_last_offset"]) == \
+                (records[0].offset, records[-1].offset)
+            for wanted in range(records[0].offset, records[-1].offset + 1):
+                below = [d for d in details if d["source_offset"] <= wanted][-1]
+                answer = below["target_offset"] + wanted - below["source_offset"]
+                assert answer == by_value[[r for r in records if r.offset >= wanted][0].value], (target, p, wanted)
+
+
+def test_groups_after_merge_and_repartitioning(other_kafka, other_client, client, worker, holes):
+    """At least once: nothing that a group had not read lies before where it goes on."""
+    storage, topics, groups = holes
+    source, target = topics[0], "holes-repartitioned"
+    mine = {g: by[source] for g, by in groups.items() if source in by}
+    config = restore_config(other_kafka, storage, "b", [source], restore={
+        "topic_mapping": {source: target}, "consumer_groups": list(mine),
+        "repartitioning": {target: {"strategy": "murmur2", "target_partitions": 2}}})
+    worker.run_ok("restore", config)
+    origin = {r.value: (p, r.offset) for p, records in client.dump(source).items() for r in records}
+    here, committed = other_client.dump(target), other_client.committed(*mine)
+    for group, offsets in mine.items():
+        for p, records in here.items():
+            unread = [r.offset for r in records if origin[r.value][1] >= offsets.get(origin[r.value][0], 0)]
+            end = records[-1].offset + 1 if records else 0
+            assert committed[group][target][p] == (unread[0] if unread else end), (group, p)
+
+
+def test_groups_of_a_restore_are_checked_first(other_kafka, other_client, worker, holes):
+    storage, topics, groups = holes
+    name, target = sorted(groups)[0], "holes-checked"
+    waiting = other_client.create_topic("holes-waiting")
+    source = sorted(groups[name])[0]
+    config = restore_config(other_kafka, storage, "b", [source], restore={
+        "topic_mapping": {source: target}, "consumer_groups": [name]})
+    other_client.join(name, [waiting], name="somebody")
+    result = worker.run("restore", config)
+    assert (result.code, result.report["reason"]) == (75, "GroupActive") and "somebody" in result.stderr
+    assert target not in other_client.topics()
+    other_client.leave(name)
+    config["restore"]["consumer_groups"] = [name, "nobody-knows"]
+    assert worker.run("restore", config, failpoint="commit.nth_group:kill").code == -9
+    result = worker.run("restore", config)
+    assert (result.code, result.report["reason"]) == (3, "GroupsIncomplete") and "nobody-knows" in result.stderr
+    assert target in other_client.committed(name)[name]
+
+
+def test_reset_by_headers_finds_the_same(other_kafka, other_client, client, worker, holes):
+    """offset-reset headerBased with the backup's snapshot, after a restore that added the headers."""
+    storage, topics, groups = holes
+    names = {t: t for t in topics}
+    settings = {"include_original_offset_header": True, "offset_reset": {"strategy": "earliest"}}
+    worker.run_ok("restore", restore_config(other_kafka, storage, "b", topics, restore=settings))
+    config = {**offsets_config(other_kafka, storage, list(groups), "by-headers", strategy="headerBased",
+                               topics=topics), "backup_id": "b"}
+    worker.run_ok("offset-reset", config)
+    expected = renamed(first_not_read(client, topics, groups), names)
+    mine = {g: {t: o for t, o in by.items() if t in topics} for g, by in other_client.next(*groups).items()}
+    assert mine == expected

@@ -10,14 +10,6 @@ typedef struct kb_support {
     kb_problems *problems;
 } kb_support;
 
-/* Refuses a setting that is in use. */
-static void refuse(const kb_support *support, bool is_used, const char *path)
-{
-    if (is_used)
-        kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, path, "%s; hint: remove it",
-                          not_supported);
-}
-
 static void check_storage(const kb_support *support)
 {
     int backend = support->config->storage.backend;
@@ -39,17 +31,6 @@ static void check_gssapi(const kb_support *support, const kb_config_kafka *kafka
     if (kafka->block.is_given && kafka->security.sasl_mechanism == KB_CONFIG_GSSAPI)
         kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, path,
                           "GSSAPI %s: its Kafka client was built without it", not_supported);
-}
-
-static void check_restore(const kb_support *support)
-{
-    const kb_config_restore *restore = &support->config->restore;
-    refuse(support, restore->consumer_groups.count > 0, "restore.consumer_groups");
-    refuse(support, restore->auto_consumer_groups, "restore.auto_consumer_groups");
-    refuse(support, restore->reset_consumer_offsets, "restore.reset_consumer_offsets");
-    refuse(support, restore->offset_reset.block.is_given, "restore.offset_reset");
-    refuse(support, restore->rollback_snapshot_id != NULL, "restore.rollback_snapshot_id");
-    refuse(support, restore->offset_report != NULL, "restore.offset_report");
 }
 
 static bool is_offset_command(kb_command command)
@@ -88,8 +69,6 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     kb_problems_init(&problems, config->file);
     const kb_support support = {config, &problems};
     check_storage(&support);
-    if (command == KB_COMMAND_RESTORE)
-        check_restore(&support);
     if (command == KB_COMMAND_BACKUP && !gssapi)
         check_gssapi(&support, &config->source, "source.security.sasl_mechanism");
     if (is_offset_command(command))

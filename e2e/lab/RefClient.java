@@ -416,7 +416,8 @@ public final class RefClient {
         p.put("client.id", c.path("client").asText("reference"));
         p.put("auto.offset.reset", c.path("reset").asText("earliest"));
         p.put("enable.auto.commit", "false");
-        p.put("fetch.max.wait.ms", "100");
+        p.put("fetch.max.wait.ms", "10");
+        p.put("retry.backoff.ms", "10");
         return new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
@@ -453,7 +454,7 @@ public final class RefClient {
                         tp -> !first.containsKey(tp) && consumer.position(tp) < ends.get(tp))) {
                     if (System.nanoTime() > deadline)
                         throw new IllegalStateException("nothing came for group " + group);
-                    consumer.poll(Duration.ofMillis(200)).forEach(
+                    consumer.poll(Duration.ofMillis(50)).forEach(
                         r -> first.putIfAbsent(new TopicPartition(r.topic(), r.partition()), r));
                 }
                 for (TopicPartition tp : partitions) {

@@ -35,6 +35,7 @@ typedef struct kb_offsets_env {
     int64_t wait_for_empty_ms;
     bool continue_on_error;
     bool force;
+    bool is_part; /* of a restore: state and percent are the restore's */
 } kb_offsets_env;
 
 /* A call that may take KB_OFFSETS_CALL_MS from now. */

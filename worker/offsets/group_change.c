@@ -168,7 +168,8 @@ static kb_code on_committed(void *ctx, kb_group_entry *entry, kb_error *err)
     kb_group_result_take(result, entry, "committing offsets");
     for (size_t i = 0; i < entry->count && entry->error_number == 0; i++)
         result->changed += entry->places[i].error_number == 0 ? 1 : 0;
-    kb_progress_add_work(c->env->progress, 1);
+    if (!c->env->is_part)
+        kb_progress_add_work(c->env->progress, 1);
     return KB_FAILPOINT("commit.nth_group", err);
 }
 
@@ -210,7 +211,8 @@ kb_code kb_group_change_commit(const kb_offsets_env *env, const kb_group_change 
                                entry->places[p].metadata);
         kb_group_set_done(&work);
     }
-    kb_progress_set_work(env->progress, (int64_t)todo.count);
+    if (!env->is_part)
+        kb_progress_set_work(env->progress, (int64_t)todo.count);
     kb_groups_call call = kb_offsets_groups_call(env);
     committing ctx = {results, env};
     call.on_done = on_committed;

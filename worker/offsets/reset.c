@@ -297,7 +297,8 @@ kb_code kb_offsets_apply(const kb_offsets_env *env, const char *snapshot_id, con
 {
     size_t failed = kb_group_results_failed(&outcome->results);
     if (failed == 0 || env->continue_on_error) {
-        kb_progress_set_state(env->progress, KB_RUN_RUNNING);
+        if (!env->is_part)
+            kb_progress_set_state(env->progress, KB_RUN_RUNNING);
         if (snapshot_id != NULL && kb_group_change_save(env, snapshot_id, &outcome->change, err) != KB_OK)
             return err->code;
         if (kb_group_change_commit(env, &outcome->change, current, &outcome->results, err) != KB_OK)

@@ -12,6 +12,7 @@
 #include "worker/catalog/layout.h"
 #include "worker/catalog/object_source.h"
 #include "worker/restore/contents.h"
+#include "worker/restore/group_step.h"
 #include "worker/restore/pipeline.h"
 #include "worker/restore/preflight.h"
 #include "worker/restore/stability.h"
@@ -40,10 +41,12 @@ typedef struct restore_run {
     kb_restore_memory memory;
     kb_txn_delivery *txn;
     kb_start_object start; /* written by this attempt */
+    kb_group_step groups;
 } restore_run;
 
 static void run_done(restore_run *r)
 {
+    kb_group_step_done(&r->groups);
     kb_txn_delivery_free(r->txn);
     kb_start_object_done(&r->start);
     kb_fence_free(r->fence);
@@ -137,7 +140,17 @@ static kb_code run_preflight(restore_run *r, kb_error *err)
         .backup_sha256 = r->backup_sha256,
         .checks = &r->checks,
     };
-    if (kb_preflight_run(&r->preflight, r->restore_id, err) != KB_OK)
+    r->groups = (kb_group_step){
+        .settings = r->settings,
+        .plan = r->plan,
+        .admin = r->admin,
+        .restore_id = r->restore_id,
+        .cluster_id = r->cluster.cluster_id,
+    };
+    if (kb_group_step_prepare(&r->groups, err) != KB_OK)
+        return err->code;
+    if (kb_preflight_run(&r->preflight, r->restore_id, err) != KB_OK ||
+        (!r->preflight.is_complete && kb_group_step_check(&r->groups, &r->checks, err) != KB_OK))
         return kb_wrap(err, "preflight");
     return kb_checks_end(&r->checks, r->settings->progress, err);
 }
@@ -376,6 +389,8 @@ static kb_code finish(restore_run *r, kb_code produced, kb_restore_summary *summ
         kb_error_move(err, &own);
     if (produced != KB_OK || code != KB_OK)
         return produced != KB_OK ? produced : code;
+    if (kb_group_step_move(&r->groups, r->preflight.starts, &r->preflight.view, err) != KB_OK)
+        return err->code;
     mark_done(r, summary->records);
     return is_transactional(r) ? forget_progress(r, err) : KB_OK;
 }
@@ -436,7 +451,10 @@ static kb_code run(restore_run *r, kb_restore_summary *summary, kb_error *err)
         report_complete(r, summary);
         return KB_OK;
     }
-    if (plan_memory(r, err) != KB_OK || take_attempt(r, err) != KB_OK || prepare_targets(r, err) != KB_OK)
+    if (plan_memory(r, err) != KB_OK || take_attempt(r, err) != KB_OK)
+        return err->code;
+    r->groups.can_write = r->attempt > 0;
+    if (kb_group_step_save(&r->groups, err) != KB_OK || prepare_targets(r, err) != KB_OK)
         return err->code;
     summary->attempt = r->attempt;
     return produce(r, summary, err);
