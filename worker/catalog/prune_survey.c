@@ -214,25 +214,36 @@ static bool is_same_text(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* Sets *ret_marked when a mark has appeared since the listing, or everything is gone: another prune is at
- * work, and what failed to be read is no damage. */
+static kb_code is_there(kb_storage *storage, char *owned_key, bool *ret_there, kb_error *err)
+{
+    KB_AUTOFREE char *key = owned_key;
+    KB_AUTO_ERROR(head);
+    kb_object_info info;
+    kb_code code = kb_storage_head(storage, key, &info, &head);
+    *ret_there = code == KB_OK;
+    if (code == KB_OK || code == KB_ERR_NOT_FOUND)
+        return KB_OK;
+    kb_error_move(err, &head);
+    return code;
+}
+
+/* Whether a mark has appeared since the listing, or nothing is left that makes a backup: another prune is at
+ * work, or a zombie wrote after one, and what failed to be read is no damage. */
 static kb_code is_going(kb_storage *storage, const char *backup_id, bool *ret_going, kb_error *err)
 {
-    char *keys[] = {kb_layout_pruned_key(backup_id), kb_layout_journal_key(backup_id, 0)};
-    kb_code codes[KB_ARRAY_LEN(keys)];
-    kb_code failed = KB_OK;
-    for (size_t i = 0; i < KB_ARRAY_LEN(keys); i++) {
-        KB_AUTO_ERROR(head);
-        kb_object_info info;
-        codes[i] = failed == KB_OK ? kb_storage_head(storage, keys[i], &info, &head) : KB_OK;
-        free(keys[i]);
-        if (codes[i] == KB_OK || codes[i] == KB_ERR_NOT_FOUND)
-            continue;
-        kb_error_move(err, &head);
-        failed = err->code;
-    }
-    *ret_going = codes[0] == KB_OK || codes[1] == KB_ERR_NOT_FOUND;
-    return failed;
+    bool is_marked = false;
+    bool has_manifest = false;
+    bool has_record = false;
+    bool has_journal = false;
+    kb_code code = is_there(storage, kb_layout_manifest_key(backup_id), &has_manifest, err);
+    if (code == KB_OK)
+        code = is_there(storage, kb_layout_backup_json_key(backup_id), &has_record, err);
+    if (code == KB_OK)
+        code = is_there(storage, kb_layout_journal_key(backup_id, 0), &has_journal, err);
+    if (code == KB_OK)
+        code = is_there(storage, kb_layout_pruned_key(backup_id), &is_marked, err);
+    *ret_going = is_marked || (!has_manifest && !has_record && !has_journal);
+    return code;
 }
 
 /* The time at which the backup became complete. */

@@ -2,7 +2,7 @@
 
 #include "worker/catalog/journal_close.h"
 #include "worker/catalog/prune_mark.h"
-#include "worker/tests/lineage_fixture.h"
+#include "worker/tests/prune_fixture.h"
 
 /* ---- a lineage, a spy in front of it, prunes ---- */
 
@@ -245,6 +245,20 @@ static void kb_prune_run_is_not_stopped_by_what_a_zombie_left(void **state)
     prune_well(&t, 2);
     assert_rows(t.result.marked, "20250101:surplus ");
     assert_true(is_there(t.store.storage, "orders-20240601-000000/journal/00000007.json"));
+}
+
+/* Somebody removed the start of a journal: the backup may still list segments of others. */
+static void kb_prune_run_stops_at_a_sealed_backup_without_a_journal(void **state)
+{
+    (void)state;
+    KB_AUTO_ERROR(err);
+    AUTO_TEST(t);
+    make_three(&t);
+    make_backup(t.store.storage, &(made_backup){D4, D3, {{30, D2}, {40, D3}}, 2});
+    test_remove(t.store.storage, D4 "/manifest.json");
+    test_remove(t.store.storage, D4 "/journal/00000000.json");
+    assert_fails(prune(&t, 1, false, &err), KB_BACKUP_CORRUPT);
+    assert_false(is_there(t.store.storage, D1 "/pruned.json"));
 }
 
 static void kb_prune_run_keeps_what_open_backups_build_on(void **state)
@@ -606,6 +620,7 @@ int main(void)
         cmocka_unit_test(kb_prune_run_deletes_in_the_safe_order),
         cmocka_unit_test(kb_prune_run_stopped_at_any_removal_is_finished_by_the_next),
         cmocka_unit_test(kb_prune_run_dry_names_exactly_what_the_run_removes),
+        cmocka_unit_test(kb_prune_run_stops_at_a_sealed_backup_without_a_journal),
         cmocka_unit_test(kb_prune_run_keeps_what_open_backups_build_on),
         cmocka_unit_test(kb_prune_run_is_not_stopped_by_what_a_zombie_left),
         cmocka_unit_test(kb_prune_run_skips_a_marked_base_of_an_open_backup),
