@@ -80,6 +80,10 @@ def is_ready(get, reason):
     return lambda: condition(get(), "Ready")[1] == reason
 
 
+def is_recorded(job):
+    return "kafka.oso.sh/recorded" in job["metadata"]["annotations"]
+
+
 def test_one_shot_runs_once_and_is_recorded(operator, objects):
     operator.start()
     get = objects.add(backup("first"))
@@ -131,7 +135,14 @@ def test_refusals_are_told_and_heal(operator, objects, api):
         "restartPolicy": "Never", "containers": [{"name": "c", "image": "c"}]}}, "suspend": True}}
     api.create(f"/apis/batch/v1/namespaces/{objects.space}/jobs", taken)
     operator.start()
+    cron = {"metadata": {"name": "ours"}, "spec": {"schedule": "5 5 5 5 *", "suspend": True, "jobTemplate": {
+        "spec": taken["spec"]}}}
+    api.create(f"/apis/batch/v1/namespaces/{objects.space}/cronjobs", cron)
     bad, held = objects.add(backup("bad", schedule="61 * * * *")), objects.add(backup("taken"))
+    foreign = objects.add(backup("ours", schedule="0 * * * *"))
+    eventually(is_ready(foreign, "AdoptionRefused"), lambda: foreign().get("status"))
+    there = api.get(f"/apis/batch/v1/namespaces/{objects.space}/cronjobs/ours")
+    assert "ownerReferences" not in there["metadata"] and there["spec"]["schedule"] == "5 5 5 5 *"
     eventually(is_ready(bad, "InvalidSchedule"), lambda: bad().get("status"))
     eventually(is_ready(held, "AdoptionRefused"), lambda: held().get("status"))
     assert condition(held(), "Stalled") == ("True", "AdoptionRefused")
@@ -147,8 +158,8 @@ def test_retention_change_prunes_and_pause_holds_everything(operator, objects, a
     get = objects.add(backup("kept"))
     eventually(is_ready(get, "BackupCompleted"), lambda: get().get("status"))
     api.merge(objects.path("kafkabackups", "kept"), {"spec": {"retention": {"backups": 5}}})
-    eventually(lambda: any("-prune-" in j["metadata"]["name"] and "kafka.oso.sh/recorded" in j["metadata"]["annotations"]
-                           for j in objects.jobs()), objects.jobs)
+    eventually(lambda: any("-prune-" in job["metadata"]["name"] and is_recorded(job) for job in objects.jobs()),
+               objects.jobs)
     assert get()["status"]["totals"]["succeeded"] == 1, "a prune is no backup"
     pause = "kafka.oso.sh/pause-reconciliation"
     api.merge(objects.path("kafkabackups", "kept"), {"metadata": {"annotations": {pause: "true"}}})
@@ -238,7 +249,7 @@ def test_killed_at_a_failpoint_one_job_and_one_entry(operator, objects, name):
     status = get()["status"]
     assert [job["metadata"]["name"] for job in objects.jobs()] == ["victim-g1"]
     assert status["totals"]["succeeded"] == 1 and len(status["backupHistory"]) == 1
-    eventually(lambda: "kafka.oso.sh/recorded" in objects.jobs()[0]["metadata"]["annotations"], "recorded")
+    eventually(lambda: is_recorded(objects.jobs()[0]), "recorded")
     assert get()["status"]["totals"]["succeeded"] == 1
 
 
@@ -257,3 +268,36 @@ def test_standby_takes_over_from_a_killed_leader(operator, objects, plane, tmp_p
     finally:
         if standby.process is not None:
             standby.stop(kill=True)
+
+
+@pytest.mark.skipif("KB_SCALE" not in os.environ, reason="many objects: KB_SCALE=2000")
+@pytest.mark.timeout(1200)
+def test_many_objects_start_quickly_in_little_memory_and_rest(operator, objects):
+    count = int(os.environ["KB_SCALE"])
+    for number in range(count):
+        objects.add(backup(f"many-{number}", schedule="0 3 * * *"))
+    began = time.monotonic()
+    operator.start()
+    eventually(operator.is_ready, "ready", seconds=30)
+    ready = time.monotonic() - began
+
+    def all_of(check):
+        return lambda: all(check(item) for item in objects.api.items(objects.path("kafkabackups")))
+    eventually(all_of(lambda item: condition(item, "Ready") == ("True", "BackupScheduled")), "all", 300, every=2)
+    scheduled = time.monotonic() - began
+    operator.stop()
+    operator.start()
+    eventually(operator.is_ready, "ready", seconds=30)
+    time.sleep(60)
+    before = {item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+              for item in objects.api.items(objects.path("kafkabackups"))}
+    crons = objects.api.call("GET", f"/apis/batch/v1/namespaces/{objects.space}/cronjobs")[1]["items"]
+    assert len(crons) == count and {cron["metadata"]["generation"] for cron in crons} == {1}
+    time.sleep(10)
+    after = {item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+             for item in objects.api.items(objects.path("kafkabackups"))}
+    assert before == after, "idle, yet something was written"
+    status = pathlib.Path(f"/proc/{operator.process.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    print(f"{count} objects: ready {ready:.1f} s, all scheduled {scheduled:.0f} s, peak {peak:.0f} MiB")
+    assert peak <= 256 and scheduled <= max(30, count * 180 / 2000)

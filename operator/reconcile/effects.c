@@ -187,34 +187,57 @@ static const kb_kube_resource *cron_jobs(kb_runtime *runtime)
     return kb_runtime_caps(runtime).has_cron_job_v1 ? &KB_KUBE_CRON_JOBS : &KB_KUBE_CRON_JOBS_V1BETA1;
 }
 
-static kb_code apply_cron_job(kb_performance *p, const kb_effect *effect)
+static kb_code send_cron_job(kb_performance *p, const kb_effect *effect, const char *uid,
+                             const char *based_on)
 {
-    kb_kube_ref ref = ref_of(p, cron_jobs(p->runtime), effect->name);
     KB_AUTO_TREE(body);
     body = kb_tree_copy(effect->body);
-    KB_AUTO_TREE(there);
-    kb_code code = KB_OK;
-    const char *uid = effect->uid;
-    const char *based_on = kb_tree_text(p->snapshot->cron_job, "metadata", "resourceVersion", NULL);
-    if (uid == NULL) {
-        code = get_or_null(p, &ref, &there);
-        if (code == KB_OK && there != NULL)
-            code = settle_holder(p, there, "CronJob", effect->name);
-        if (code != KB_OK)
-            return code;
-        uid = kb_tree_text(there, "metadata", "uid", NULL);
-        based_on = kb_tree_text(there, "metadata", "resourceVersion", NULL);
-    }
     kb_tree_set_text(json_object_get(body, "metadata"), "uid", uid);
     KB_AUTO_KUBE_REPLY(reply);
-    const kb_kube_request request = {
-        .verb = KB_KUBE_APPLY, .ref = ref, .body = body, .is_forced = uid != NULL};
-    code = call(p, &request, &reply);
+    const kb_kube_request request = {.verb = KB_KUBE_APPLY,
+                                     .ref = ref_of(p, cron_jobs(p->runtime), effect->name),
+                                     .body = body,
+                                     .is_forced = uid != NULL};
+    kb_code code = call(p, &request, &reply);
     if (code != KB_OK)
         return code;
     p->memory->applied_generation = kb_tree_i64(-1, reply.object, "metadata", "generation", NULL);
     (void)!kb_informer_own_write(p->runtime->cron_jobs, reply.object, based_on);
     return KB_OK;
+}
+
+static bool is_name_shown(kb_performance *p, const char *name)
+{
+    KB_AUTO_TREE(shown);
+    shown = kb_object_store_get(kb_informer_store(p->runtime->cron_jobs), p->name_space, name);
+    return shown != NULL;
+}
+
+/*
+ * One that nobody shows is applied without force: a foreign object, which the store would not show, has other
+ * values and other managers, and the server refuses. Then, or when the store shows one that is not ours, the
+ * object itself says whose it is.
+ */
+static kb_code apply_cron_job(kb_performance *p, const kb_effect *effect)
+{
+    if (effect->uid != NULL)
+        return send_cron_job(p, effect, effect->uid,
+                             kb_tree_text(p->snapshot->cron_job, "metadata", "resourceVersion", NULL));
+    if (!is_name_shown(p, effect->name)) {
+        kb_code code = send_cron_job(p, effect, NULL, NULL);
+        if (code == KB_OK || p->result->fault != KB_KUBE_CONFLICT)
+            return code;
+        kb_error_done(p->err);
+    }
+    kb_kube_ref ref = ref_of(p, cron_jobs(p->runtime), effect->name);
+    KB_AUTO_TREE(there);
+    kb_code code = get_or_null(p, &ref, &there);
+    if (code == KB_OK && there != NULL)
+        code = settle_holder(p, there, "CronJob", effect->name);
+    if (code != KB_OK)
+        return code;
+    return send_cron_job(p, effect, kb_tree_text(there, "metadata", "uid", NULL),
+                         kb_tree_text(there, "metadata", "resourceVersion", NULL));
 }
 
 static kb_code suspend_cron_job(kb_performance *p, const kb_effect *effect)
