@@ -113,8 +113,10 @@ chart: ## packs the Helm chart and makes all.yaml, into build/chart
 images: ## container images of operator and worker, by docker or podman; archives in build/images
 	@scripts/images $(BUILD)/images
 
-e2e: ## end to end on Kubernetes (not there yet)
-	@echo "e2e: the operator and its chart are not there yet; 'make integration' drives the worker" >&2; exit 1
+e2e: ## builds the images and runs the flows on a whole Kubernetes node (root); ARGS are given to pytest
+	@scripts/deps build lab
+	@scripts/images $(BUILD)/images
+	@KB_IMAGE_ARCHIVES=$(abspath $(BUILD)/images) scripts/e2e $(ARGS)
 
 clean: ## removes build/ (the cache stays: ~/.cache/kafka-backup)
 	rm -rf $(BUILD)

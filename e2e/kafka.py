@@ -53,7 +53,8 @@ class PortBlock:
 class Cluster:
     """Brokers 1..n in one directory. They end with close(), or with this process, however it ends."""
 
-    def __init__(self, brokers=1, sasl=None, tls=False, mtls=False, acl=False, users=(), config=None, version=None):
+    def __init__(self, brokers=1, sasl=None, tls=False, mtls=False, acl=False, users=(), config=None, version=None,
+                 host=None):
         self.brokers = brokers
         self._env = dict(os.environ, **({"KAFKA_LAB_VERSION": version} if version else {}))
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kafka-"))
@@ -61,6 +62,7 @@ class Cluster:
         args = ["-n", str(brokers), "-p", str(self._ports.base), "--owner", str(os.getpid())]
         for key, value in {**CONFIG, **(config or {})}.items():
             args += ["-c", f"{key}={value}"]
+        args += ["-a", host, "-b", "0.0.0.0"] if host else []  # host: what clients elsewhere reach this machine by
         args += ["--sasl", sasl] if sasl else []
         args += ["--tls"] * tls + ["--mtls"] * mtls + ["--acl"] * acl
         for name, password in users:
