@@ -40,19 +40,6 @@ static bool is_offset_command(kb_command command)
            command == KB_COMMAND_OFFSET_DELETE;
 }
 
-/* Without a store of their own the commands would use a ConfigMap. */
-static void check_snapshot_store(const kb_support *support, kb_command command)
-{
-    const kb_worker_config *config = support->config;
-    bool needs = command != KB_COMMAND_OFFSET_RESET || config->offsets.create_snapshot;
-    const kb_config_storage *store =
-        config->offsets.store.block.is_given ? &config->offsets.store : &config->storage;
-    if (needs && (!store->block.is_given || store->backend == KB_CONFIG_CONFIGMAP))
-        kb_config_problem(config, support->problems, KB_SEVERITY_ERROR, "offsets.store",
-                          "a ConfigMap as the store of snapshots %s; hint: give storage or offsets.store",
-                          not_supported);
-}
-
 static bool is_supported_command(kb_command command)
 {
     return command == KB_COMMAND_BACKUP || command == KB_COMMAND_RESTORE || command == KB_COMMAND_VALIDATE ||
@@ -71,8 +58,6 @@ kb_code kb_worker_config_check_supported(const kb_worker_config *config, kb_comm
     check_storage(&support);
     if (command == KB_COMMAND_BACKUP && !gssapi)
         check_gssapi(&support, &config->source, "source.security.sasl_mechanism");
-    if (is_offset_command(command))
-        check_snapshot_store(&support, command);
     if ((command == KB_COMMAND_RESTORE || is_offset_command(command)) && !gssapi)
         check_gssapi(&support, &config->target, "target.security.sasl_mechanism");
     kb_code code = kb_problems_check(&problems, KB_CONFIG_INVALID, err);

@@ -12,6 +12,7 @@
 #include "worker/kafka/kafka_groups_live.h"
 
 #define KB_CONNECT_MS 60000
+#define KB_SNAPSHOT_MAP "offset-snapshots"
 #define KB_OFFSETS_TEXT_MAX ((size_t)256 << 20)
 #define KB_INPUTS_TEXT_MAX ((size_t)128 << 20)
 #define KB_INPUTS_DIGITS 32
@@ -19,6 +20,8 @@
 void kb_offset_run_done(kb_offset_run *offsets)
 {
     kb_snapshot_store_free(offsets->store);
+    kb_configmap_free(offsets->map);
+    kb_kube_access_free(offsets->access);
     kb_storage_free(offsets->storage);
     kb_kafka_groups_free(offsets->groups);
     kb_kafka_admin_free(offsets->admin);
@@ -32,11 +35,27 @@ void kb_offset_run_done(kb_offset_run *offsets)
 
 /* ---- opening ---- */
 
+/* Without a store in the configuration it is a ConfigMap, too. */
+static kb_code open_map(const kb_run_context *run, const kb_config_storage *block, kb_offset_run *offsets,
+                        kb_error *err)
+{
+    if (kb_kube_access_in_cluster(NULL, NULL, &offsets->access, err) != KB_OK)
+        return kb_wrap(err, "the ConfigMap of offset snapshots; hint: give storage or offsets.store");
+    const char *name_space =
+        block->configmap_namespace != NULL ? block->configmap_namespace : run->env.namespace;
+    const char *name = block->configmap_name != NULL ? block->configmap_name : KB_SNAPSHOT_MAP;
+    offsets->map = kb_configmap_new(offsets->access, name_space, name, run->stop);
+    offsets->store = kb_snapshot_store_new_map(offsets->map);
+    return KB_OK;
+}
+
 kb_code kb_offset_run_open_store(kb_run_context *run, kb_offset_run *offsets, kb_error *err)
 {
     const kb_config_offsets *config = &run->config->offsets;
     const kb_config_storage *block = config->store.block.is_given ? &config->store : &run->config->storage;
     bool reads_only = run->flags->command == KB_COMMAND_OFFSET_VERIFY;
+    if (!block->block.is_given || block->backend == KB_CONFIG_CONFIGMAP)
+        return open_map(run, block, offsets, err);
     if (kb_run_context_store(run, block, reads_only ? KB_FS_READ : KB_FS_CREATE, &offsets->storage, err) !=
         KB_OK)
         return kb_wrap(err, "the store of offset snapshots");

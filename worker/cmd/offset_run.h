@@ -17,7 +17,9 @@ typedef struct kb_offset_run {
     kb_kafka_cluster cluster;
     kb_kafka_admin *admin;
     kb_kafka_groups *groups;
-    kb_storage *storage;
+    kb_storage *storage; /* of the snapshots, or a ConfigMap */
+    kb_kube_access *access;
+    kb_configmap *map;
     kb_snapshot_store *store;
     char *inputs;
     kb_offsets_env env;

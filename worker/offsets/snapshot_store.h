@@ -1,5 +1,5 @@
 /*
- * snapshot_store - where offset snapshots lie: {id}.json in a store, written once
+ * snapshot_store - where offset snapshots lie: {id}.json in a store or a ConfigMap, written once
  * (storage-format, 1 and 5.4).
  *
  * Threads: any; one snapshot at a time.
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "common/base/error.h"
+#include "worker/offsets/configmap.h"
 #include "worker/offsets/snapshot.h"
 #include "worker/storage/storage.h"
 
@@ -18,6 +19,8 @@ typedef struct kb_snapshot_store kb_snapshot_store;
 /* storage is borrowed. below_folder: new snapshots go to offset-snapshots/ (those of a restore). */
 kb_snapshot_store *kb_snapshot_store_new(kb_storage *storage, bool below_folder)
     __attribute__((returns_nonnull));
+/* The same over a ConfigMap, which is borrowed. */
+kb_snapshot_store *kb_snapshot_store_new_map(kb_configmap *map) __attribute__((returns_nonnull));
 void kb_snapshot_store_free(kb_snapshot_store *owned_store);
 void kb_snapshot_store_free_at(kb_snapshot_store **at);
 /* For messages. Borrowed. */
