@@ -52,17 +52,19 @@ static const char *const messages[KB_RULE_COUNT + 1] = {
     [KB_RULE_V2] = "signatureVersion v2 must be used with endpoint and credentialsSecret",
     [KB_RULE_AZURE_ACCOUNT] = "exactly one of accountName and connectionStringSecret must be set",
     [KB_RULE_AZURE_ONE] = ("at most one of credentialsSecret, sasTokenSecret, servicePrincipalSecret, "
-                           "connectionStringSecret and useWorkloadIdentity must be set"),
+                           "connectionStringSecret and "
+                           "useWorkloadIdentity must be set"),
     [KB_RULE_QUANTITY] = "must hold no other keys than cpu, memory and ephemeral-storage",
     [KB_RULE_ANNOTATIONS] = ("annotations must not begin with kafka.oso.sh/, batch.kubernetes.io/ or "
                              "container.apparmor.security.beta.kubernetes.io/"),
     [KB_RULE_LABELS] = ("labels must not be job-name, controller-uid, app.kubernetes.io/name, instance, "
-                        "component or managed-by, or begin with kafka.oso.sh/, batch.kubernetes.io/ or "
+                        "component or managed-by, "
+                        "or begin with kafka.oso.sh/, batch.kubernetes.io/ or "
                         "container.apparmor.security.beta.kubernetes.io/"),
     [KB_RULE_PROXY] = "the URL of a proxy must not carry credentials",
-    [KB_RULE_SCHEDULE] =
-        "must have 5 fields (minute hour day-of-month month day-of-week) or be @yearly, @annually, @monthly, "
-        "@weekly, @daily, @midnight or @hourly, optionally after CRON_TZ=Zone or TZ=Zone",
+    [KB_RULE_SCHEDULE] = ("must have 5 fields (minute hour day-of-month month day-of-week) or be @yearly, "
+                          "@annually, @monthly, "
+                          "@weekly, @daily, @midnight or @hourly, optionally after CRON_TZ=Zone or TZ=Zone"),
     [KB_RULE_LOCAL] = "must be a name of the IANA time zone database",
     [KB_RULE_TIME_ZONE] = "timeZone must be used with a schedule that has no CRON_TZ= or TZ= prefix",
     [KB_RULE_LZ4] = "compressionLevel must be no more than 12 with lz4",
