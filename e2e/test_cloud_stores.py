@@ -98,6 +98,19 @@ def test_killed_backup_goes_on(kafka, client, store, worker, unique, tmp_path):
     assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
 
 
+def test_azure_blocks_of_a_killed_run_do_no_harm(azure, kafka, client, worker, unique, tmp_path):
+    bucket = azure.bucket(unique)
+    client.generate(client.create_topic(unique), 16_000, size=1500)  # three blocks in one segment
+    config = backup_of(kafka, azure, bucket, "b", [unique], backup={"compression": "none"})
+    assert worker.run("backup", config, failpoint="segment.part_sent:kill:18").code == -9
+    query = {"restype": "container", "comp": "list", "include": "uncommittedblobs"}
+    assert b"/segment-" in azure.request("GET", f"/{bucket}", query)[2]
+    assert not any("/segment-" in key for key in azure.keys(bucket))
+    worker.run_ok("backup", config)
+    backup = Backup(azure.mirror(bucket, tmp_path / "mirror", "deep/prefix"), "b").verify()
+    assert backup.digests() == {(unique, p): (d.count, d.digest) for p, d in client.digest(unique).items()}
+
+
 FAULTS = {
     "status": [("ANY", "*/6", "status", "503"), ("PUT", 1, "status", "500"), ("POST", 1, "status", "429"),
                ("COMPLETE", 1, "status", "500"), ("GET", 1, "status", "408")],
@@ -165,6 +178,7 @@ def test_lineage_and_prune(kafka, client, store, worker, unique, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("program", ["azure", "gcs"])
 def test_conformance(program, unique):
     """The suite that every driver passes (worker/tests/conformance_storage.c)."""
@@ -180,7 +194,7 @@ def test_conformance(program, unique):
         else:
             variables = {"KB_TEST_GCS": server.location(bucket, "pre/fix"),
                          "GOOGLE_APPLICATION_CREDENTIALS": server.account_file}
-        done = subprocess.run([binary], cwd=ROOT, env={**os.environ, **variables}, text=True, timeout=200,
+        done = subprocess.run([binary], cwd=ROOT, env={**os.environ, **variables}, text=True, timeout=600,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout[-5000:]
         assert "PASSED" in done.stdout
