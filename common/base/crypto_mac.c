@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/md5.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -36,6 +37,13 @@ void kb_hmac_sha256(const void *key, size_t key_len, const void *data, size_t le
     kb_sha256_update(ctx, inner, sizeof inner);
     kb_sha256_final(ctx, to);
     kb_wipe(block, sizeof block);
+}
+
+void kb_hmac_sha1(const void *key, size_t key_len, const void *data, size_t len, uint8_t to[KB_SHA1_SIZE])
+{
+    unsigned written = 0;
+    if (key_len > INT_MAX || HMAC(EVP_sha1(), key, (int)key_len, data, len, to, &written) == NULL)
+        abort(); /* only without memory, or in a build that cannot have this module */
 }
 
 void kb_md5(const void *data, size_t len, uint8_t to[KB_MD5_SIZE])

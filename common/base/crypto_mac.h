@@ -23,6 +23,10 @@
 void kb_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                     uint8_t to[KB_SHA256_SIZE]);
 
+#define KB_SHA1_SIZE 20
+/* HMAC-SHA-1: for protocols that know no better. */
+void kb_hmac_sha1(const void *key, size_t key_len, const void *data, size_t len, uint8_t to[KB_SHA1_SIZE]);
+
 /* MD5 (RFC 1321) of data. */
 void kb_md5(const void *data, size_t len, uint8_t to[KB_MD5_SIZE]);
 /* The same in the form of a Content-MD5 header (RFC 1864). */

@@ -13,11 +13,6 @@ typedef struct kb_support {
 static void check_storage(const kb_support *support)
 {
     int backend = support->config->storage.backend;
-    bool is_v2 =
-        backend == KB_CONFIG_S3 && support->config->storage.s3.signature_version == KB_CONFIG_SIGNATURE_V2;
-    if (is_v2)
-        kb_config_problem(support->config, support->problems, KB_SEVERITY_ERROR, "storage.signature_version",
-                          "signature version v2 %s; hint: v4", not_supported);
     if (!support->config->storage.block.is_given || backend == KB_CONFIG_FILESYSTEM ||
         backend == KB_CONFIG_S3 || backend == KB_CONFIG_AZURE || backend == KB_CONFIG_GCS)
         return;

@@ -7,6 +7,7 @@
 #include "common/base/crypto_mac.h"
 #include "common/base/encode.h"
 #include "common/base/mem.h"
+#include "worker/auth/aws_sigv2.h"
 #include "worker/storage/s3_errors.h"
 #include "worker/storage/xml_scan.h"
 
@@ -97,6 +98,7 @@ kb_code kb_s3_new(const kb_s3_options *options, kb_s3 **ret_s3, kb_error *err)
     s3->prefix = kb_strdup(prefix);
     s3->region = kb_strdup(options->region);
     s3->place = kb_asprintf("s3://%s%s%s", options->bucket, prefix[0] != '\0' ? "/" : "", prefix);
+    s3->is_v2 = options->is_v2;
     s3->net = options->net;
     s3->creds = options->creds;
     s3->clock = options->clock != NULL ? options->clock : kb_clock_system();
@@ -178,6 +180,36 @@ static kb_code sending_init(kb_sending *sending, kb_s3 *s3, const kb_s3_request 
     return KB_OK;
 }
 
+static void sign_v4(const kb_sending *sending, const kb_http_request *request, int64_t now_ms,
+                    kb_http_headers *headers)
+{
+    const kb_s3 *s3 = sending->s3;
+    const kb_s3_request *r = sending->request;
+    kb_sigv4_scope scope = {.region = s3->region, .service = "s3"};
+    kb_sigv4_time(now_ms, scope.time);
+    kb_sigv4_request to_sign = {.method = request->method,
+                                .path = sending->path,
+                                .params = r->params,
+                                .param_count = r->param_count,
+                                .headers = headers,
+                                .payload_sha256 = sending->payload_sha256};
+    kb_sigv4_sign(&to_sign, &scope, sending->cred, headers);
+}
+
+static void sign_v2(const kb_sending *sending, const kb_http_request *request, int64_t now_ms,
+                    kb_http_headers *headers)
+{
+    const kb_s3 *s3 = sending->s3;
+    KB_AUTOFREE char *resource =
+        s3->root[0] != '\0' ? kb_strdup(sending->path) : kb_asprintf("/%s%s", s3->bucket, sending->path);
+    const kb_sigv2_request to_sign = {.method = request->method,
+                                      .resource = resource,
+                                      .params = sending->request->params,
+                                      .param_count = sending->request->param_count,
+                                      .headers = headers};
+    kb_sigv2_sign(&to_sign, now_ms, sending->cred, headers);
+}
+
 static kb_code prepare(void *ctx, const kb_http_attempt *attempt, kb_http_request *request,
                        kb_http_headers *headers, kb_error *err)
 {
@@ -197,15 +229,11 @@ static kb_code prepare(void *ctx, const kb_http_attempt *attempt, kb_http_reques
         kb_http_headers_set(headers, "If-None-Match", "*");
     if (r->content_type != NULL)
         kb_http_headers_set(headers, "Content-Type", r->content_type);
-    kb_sigv4_scope scope = {.region = s3->region, .service = "s3"};
-    kb_sigv4_time(kb_clock_now_wall_ms(s3->clock) + atomic_load(&s3->skew_ms), scope.time);
-    kb_sigv4_request to_sign = {.method = request->method,
-                                .path = sending->path,
-                                .params = r->params,
-                                .param_count = r->param_count,
-                                .headers = headers,
-                                .payload_sha256 = sending->payload_sha256};
-    kb_sigv4_sign(&to_sign, &scope, sending->cred, headers);
+    int64_t now_ms = kb_clock_now_wall_ms(s3->clock) + atomic_load(&s3->skew_ms);
+    if (s3->is_v2)
+        sign_v2(sending, request, now_ms, headers);
+    else
+        sign_v4(sending, request, now_ms, headers);
     return KB_OK;
 }
 

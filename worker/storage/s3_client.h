@@ -27,6 +27,7 @@ typedef struct kb_s3_options {
     const char *endpoint; /* NULL = AWS */
     bool path_style;
     bool allow_http;
+    bool is_v2; /* old stores: Signature Version 2, listing by marker */
     kb_store_net *net;
     kb_cred_provider *creds; /* a cache */
     const kb_clock *clock;   /* NULL = the machine's */
@@ -39,6 +40,7 @@ typedef struct kb_s3 {
     char *endpoint; /* for messages: "https://host" */
     char *bucket, *prefix, *region;
     char *place; /* "s3://bucket/prefix" */
+    bool is_v2;
     kb_store_net *net;
     kb_http_retry *hasty; /* two tries, no breaker: for what is best effort */
     kb_cred_provider *creds;

@@ -107,7 +107,7 @@ static kb_code on_listing(void *ctx, const char *path, const char *text, size_t 
         listing->is_encoded = strcmp(text, "url") == 0;
     } else if (strcmp(path, "IsTruncated") == 0) {
         listing->is_truncated = strcmp(text, "true") == 0;
-    } else if (strcmp(path, "NextContinuationToken") == 0) {
+    } else if (strcmp(path, "NextContinuationToken") == 0 || strcmp(path, "NextMarker") == 0) {
         set_text(&listing->next, text);
     }
     return KB_OK;
@@ -155,19 +155,37 @@ static kb_code fail_listing(const kb_s3 *s3, const char *why, kb_error *err)
                              s3->endpoint, why);
 }
 
+/* Listing by marker goes on behind the last name, which the server says only in listings by folder. */
+static void find_marker(kb_s3_listing *listing)
+{
+    const char *last = listing->next;
+    if (last != NULL && listing->is_encoded && !kb_s3_url_decode(listing->next))
+        last = NULL;
+    for (size_t i = 0; i < listing->count; i++) {
+        if (last == NULL || strcmp(listing->entries[i].key, last) > 0)
+            last = listing->entries[i].key;
+    }
+    if (last == NULL || last == listing->next)
+        return;
+    char *next = kb_strdup(last);
+    free(listing->next);
+    listing->next = next;
+}
+
 kb_code kb_s3_list_page(kb_s3 *s3, const kb_list_options *options, kb_list_page *ret_page, kb_error *err)
 {
     KB_AUTOFREE char *prefix = kb_object_name_prefix(s3->prefix, options->prefix);
     KB_AUTOFREE char *max = kb_asprintf(
         "%zu", options->max_entries > 0 && options->max_entries < KB_S3_PAGE_KEYS ? options->max_entries
                                                                                   : (size_t)KB_S3_PAGE_KEYS);
-    kb_sigv4_param params[6] = {
-        {"list-type", "2"}, {"encoding-type", "url"}, {"max-keys", max}, {"prefix", prefix}};
-    size_t count = 4;
+    kb_sigv4_param params[6] = {{"encoding-type", "url"}, {"max-keys", max}, {"prefix", prefix}};
+    size_t count = 3;
+    if (!s3->is_v2)
+        params[count++] = (kb_sigv4_param){"list-type", "2"};
     if (options->by_folder)
         params[count++] = (kb_sigv4_param){"delimiter", "/"};
     if (options->after != NULL)
-        params[count++] = (kb_sigv4_param){"continuation-token", options->after};
+        params[count++] = (kb_sigv4_param){s3->is_v2 ? "marker" : "continuation-token", options->after};
     const kb_s3_request request = {.verb = "ListBucket",
                                    .method = "GET",
                                    .params = params,
@@ -182,6 +200,8 @@ kb_code kb_s3_list_page(kb_s3 *s3, const kb_list_options *options, kb_list_page 
     KB_CLEANUP(kb_s3_listing_done) kb_s3_listing listing = {0};
     if (kb_s3_listing_parse(response.body, response.body_len, &listing, err) != KB_OK)
         return fail_listing(s3, "an answer that is not understood", err);
+    if (s3->is_v2)
+        find_marker(&listing);
     bool has_next = listing.next != NULL && listing.next[0] != '\0';
     if (listing.is_truncated && !has_next)
         return fail_listing(s3, "there is more, but the answer does not say where", err);

@@ -25,6 +25,7 @@ typedef enum kb_conditions {
 
 struct kb_s3_writer {
     kb_s3 *s3;
+    bool is_whole;
     atomic_size_t part_bytes;
     atomic_int flights_left; /* parts that may be sent in the background */
     atomic_int conditions;   /* kb_conditions */
@@ -54,6 +55,7 @@ struct kb_s3_upload {
     size_t part_bytes;
     uint8_t *first;   /* part 1, its first 32 bytes still unknown */
     size_t first_len; /* these 32 included */
+    size_t room;      /* of first */
     uint8_t *next;    /* the part that fills; NULL before part 1 is full */
     size_t next_len;
     char *id;     /* of the multipart upload; NULL = none begun */
@@ -63,12 +65,14 @@ struct kb_s3_upload {
     kb_flight flight;
 };
 
-kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes)
+kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes, bool is_whole)
 {
     kb_s3_writer *writer = kb_calloc(1, sizeof *writer);
     writer->s3 = s3;
     atomic_init(&writer->part_bytes, part_bytes);
     atomic_init(&writer->flights_left, KB_S3_FLIGHTS);
+    atomic_init(&writer->conditions, is_whole ? KB_CONDITIONS_IGNORED : KB_CONDITIONS_UNPROVEN);
+    writer->is_whole = is_whole;
     pthread_mutex_init(&writer->mutex, NULL);
     return writer;
 }
@@ -174,6 +178,17 @@ static kb_code compare(kb_s3 *s3, const char *name, kb_view bytes, kb_error *err
     return is_same ? KB_OK : kb_fail(err, KB_ERR_EXISTS, "s3://%s/%s exists already", s3->bucket, name);
 }
 
+/* What was written is there, as large as it was sent. */
+static kb_code check_size(kb_s3 *s3, const char *name, size_t len, kb_error *err)
+{
+    kb_object_info info;
+    kb_code code = kb_s3_head(s3, name, &info, err);
+    if (code == KB_ERR_NOT_FOUND || (code == KB_OK && info.size_bytes != len))
+        return kb_fail_retryable(err, KB_STORAGE_UNREACHABLE,
+                                 "s3://%s/%s was written and is not there as it was", s3->bucket, name);
+    return code;
+}
+
 /* Look, write, read back: for servers that ignore conditions. */
 static kb_code put_emulated(kb_s3_writer *writer, const char *name, kb_view bytes, bool read_back,
                             kb_error *err)
@@ -181,7 +196,9 @@ static kb_code put_emulated(kb_s3_writer *writer, const char *name, kb_view byte
     kb_code code = look(writer->s3, name, err);
     if (code == KB_OK)
         code = send_put(writer->s3, name, bytes, false, NULL, err);
-    return code == KB_OK && read_back ? compare(writer->s3, name, bytes, err) : code;
+    if (code != KB_OK)
+        return code;
+    return read_back ? compare(writer->s3, name, bytes, err) : check_size(writer->s3, name, bytes.len, err);
 }
 
 static kb_code put_name(kb_s3_writer *writer, const char *name, kb_view bytes, bool is_small, kb_error *err)
@@ -229,6 +246,7 @@ kb_code kb_s3_upload_begin(kb_s3_writer *writer, const char *key, kb_s3_upload *
     upload->part_bytes = atomic_load(&writer->part_bytes);
     upload->first = kb_try_malloc(upload->part_bytes);
     upload->first_len = KB_UPLOAD_HEAD_BYTES;
+    upload->room = upload->part_bytes;
     if (upload->first == NULL) {
         size_t wanted = upload->part_bytes;
         kb_s3_upload_free(upload);
@@ -410,10 +428,33 @@ static size_t fill(uint8_t *to, size_t *at, size_t room, const uint8_t *data, si
     return step;
 }
 
+/* Room for what compression made larger than the limit of the area said. */
+static kb_code grow_whole(kb_s3_upload *upload, size_t len, kb_error *err)
+{
+    size_t needed = upload->first_len + len, limit = 2 * upload->part_bytes;
+    if (needed <= upload->room)
+        return KB_OK;
+    if (needed > limit)
+        return kb_fail(err, KB_CONFIG_INVALID,
+                       "s3://%s/%s is larger than %zu bytes; hint: segment_buffer_bytes",
+                       upload->writer->s3->bucket, upload->name, limit);
+    size_t room = needed + needed / 8 < limit ? needed + needed / 8 : limit;
+    uint8_t *larger = kb_try_malloc(room);
+    if (larger == NULL)
+        return kb_fail(err, KB_TEMPORARY_FAILURE, "no memory for a segment of %zu bytes", room);
+    memcpy(larger, upload->first, upload->first_len);
+    free(upload->first);
+    upload->first = larger;
+    upload->room = room;
+    return KB_OK;
+}
+
 kb_code kb_s3_upload_append(kb_s3_upload *upload, const void *data, size_t len, kb_error *err)
 {
     const uint8_t *at = data;
-    size_t step = fill(upload->first, &upload->first_len, upload->part_bytes, at, len);
+    if (upload->writer->is_whole && grow_whole(upload, len, err) != KB_OK)
+        return err->code;
+    size_t step = fill(upload->first, &upload->first_len, upload->room, at, len);
     for (at += step, len -= step; len > 0; at += step, len -= step) {
         if (upload->next == NULL)
             upload->next = kb_try_malloc(upload->part_bytes);

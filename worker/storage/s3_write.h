@@ -15,8 +15,11 @@
 
 typedef struct kb_s3_writer kb_s3_writer;
 
-/* s3 is borrowed. part_bytes: memory of an upload is twice that. */
-kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes) __attribute__((returns_nonnull));
+/*
+ * s3 is borrowed. part_bytes: memory of an upload is twice that. is_whole: uploads are held whole, in
+ * somewhat more than part_bytes, and no condition is sent: for old stores.
+ */
+kb_s3_writer *kb_s3_writer_new(kb_s3 *s3, size_t part_bytes, bool is_whole) __attribute__((returns_nonnull));
 void kb_s3_writer_free(kb_s3_writer *owned_writer);
 /* For uploads that begin from now on. */
 void kb_s3_writer_set_part_bytes(kb_s3_writer *writer, size_t part_bytes);

@@ -292,6 +292,34 @@ static const kb_storage_driver s3_driver = {
     .set_part_bytes = s3_set_part_bytes,
 };
 
+/* Nothing is begun that could be left over. */
+static kb_code s3v2_abort_leftovers(void *ctx, const char *prefix, size_t *ret_count, kb_error *err)
+{
+    (void)ctx, (void)prefix, (void)err;
+    *ret_count = 0;
+    return KB_OK;
+}
+
+/* Signature version 2: whole objects, no conditions. */
+static const kb_storage_driver s3v2_driver = {
+    .name = "s3v2",
+    .free_state = s3_free,
+    .put_if_absent = s3_put_if_absent,
+    .get = s3_get,
+    .get_range = s3_get_range,
+    .head = s3_head,
+    .remove = s3_remove,
+    .list_page = s3_list_page,
+    .upload_begin = s3_upload_begin,
+    .upload_append = s3_upload_append,
+    .upload_complete = s3_upload_complete,
+    .upload_free = s3_upload_free,
+    .abort_leftovers = s3v2_abort_leftovers,
+    .remove_many = s3_remove_many,
+    .now = s3_now,
+    .set_part_bytes = s3_set_part_bytes,
+};
+
 static kb_code open_client(const kb_config_storage *config, const kb_storage_env *env, kb_storage_s3 *state,
                            kb_error *err)
 {
@@ -320,6 +348,7 @@ static kb_code open_client(const kb_config_storage *config, const kb_storage_env
         .path_style =
             s3->path_style || (!s3->has_path_style && s3->bucket != NULL && strchr(s3->bucket, '.')),
         .allow_http = s3->allow_http,
+        .is_v2 = s3->signature_version == KB_CONFIG_SIGNATURE_V2,
         .net = state->net,
         .creds = state->creds,
     };
@@ -335,11 +364,14 @@ kb_code kb_storage_open_s3(const kb_config_storage *config, const kb_storage_env
         s3_free(state);
         return code;
     }
-    size_t part = (size_t)config->s3.part_size_bytes;
+    bool is_v2 = state->s3->is_v2;
+    size_t part = (size_t)(is_v2 ? config->segment_buffer_bytes : config->s3.part_size_bytes);
     part = part < KB_S3_MIN_PART_BYTES ? KB_S3_MIN_PART_BYTES : part;
-    state->writer = kb_s3_writer_new(state->s3, part);
-    const kb_storage_caps caps = {
-        .conditional_put = true, .part_bytes = part, .min_part_bytes = KB_S3_MIN_PART_BYTES};
-    *ret_storage = kb_storage_new(&s3_driver, state, &caps, state->s3->place);
+    state->writer = kb_s3_writer_new(state->s3, part, is_v2);
+    const kb_storage_caps caps = {.conditional_put = !is_v2,
+                                  .whole_objects = is_v2,
+                                  .part_bytes = part,
+                                  .min_part_bytes = is_v2 ? 0 : KB_S3_MIN_PART_BYTES};
+    *ret_storage = kb_storage_new(is_v2 ? &s3v2_driver : &s3_driver, state, &caps, state->s3->place);
     return KB_OK;
 }

@@ -33,6 +33,8 @@ static int setup(void **state)
     if (!config.s3.has_path_style)
         config.s3.path_style = config.s3.endpoint != NULL;
     config.s3.part_size_bytes = 5 << 20;
+    if (getenv("KB_TEST_S3_V2") != NULL)
+        config.s3.signature_version = KB_CONFIG_SIGNATURE_V2;
     config.ca_file = kb_strdup_opt(getenv("KB_TEST_CA_FILE"));
     if (kb_storage_open(&config, &env, KB_FS_WRITE, &storage, &err) != KB_OK)
         fail_msg("%s", kb_error_text(&err));
