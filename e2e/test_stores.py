@@ -69,12 +69,14 @@ def check_equal(server, bucket, prefix, backup_id, wanted, directory):
     return backup
 
 
-@pytest.mark.parametrize("name", ["s3", "s3b"])
-def test_conformance(servers, name, unique):
+@pytest.mark.parametrize("name, more", [("s3", {}), ("s3b", {}), ("s3", {"KB_TEST_S3_V2": "1"})],
+                         ids=["s3", "s3b", "signature-v2"])
+def test_conformance(servers, name, more, unique):
     server = servers(name)
     bucket = server.bucket(unique)
     program = pathlib.Path(BINARY).parent / "worker/tests/test_storage_s3_live"
-    done = subprocess.run([program], env={**os.environ, **server.env(), "KB_TEST_S3": server.location(bucket, "c")},
+    done = subprocess.run([program], env={**os.environ, **server.env(), **more,
+                                          "KB_TEST_S3": server.location(bucket, "c")},
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0 and "[  PASSED  ]" in done.stdout, done.stdout
 
@@ -185,6 +187,21 @@ def test_a_locked_bucket_is_enough_for_a_backup(kafka, minio, worker, unique, so
     versions = minio.client.list_object_versions(Bucket=bucket)
     assert "DeleteMarkers" not in versions
     assert len({v["Key"] for v in versions["Versions"]}) == len(versions["Versions"])  # nothing written twice
+
+
+def test_an_old_store_is_written_by_signature_version_2(kafka, minio, worker, unique, source, tmp_path):
+    """Whole segments, nothing relied on that such a store lacks, and the signature of long ago."""
+    bucket = minio.bucket(unique)
+    with FaultProxy(minio.endpoint, rules=[("PUT", 3, "lost", None), ("GET", 3, "short", None)]) as proxy:
+        block = minio.block(bucket, endpoint=proxy.url, signature_version="v2", segment_buffer_bytes=5 << 20)
+        result = worker.run_ok("backup", config_of(kafka, block, "old"))
+        assert result.report["conditionalPut"] is False
+        worker.run_ok("validate", {"backup_id": "old", "storage": block}, "--deep")
+        wrong = worker.run("list", {"storage": {**block, "secret_key": "canary-wrong"}})
+        assert wrong.code == 77 and "canary" not in wrong.stderr
+        assert not [target for _, target, _ in proxy.log if "uploadId" in target or "list-type" in target]
+    minio.mirror(bucket, tmp_path / "mirror")
+    fidelity.check_equal(tmp_path / "mirror", "old", source)
 
 
 def test_a_store_that_ignores_conditions_is_found_out(kafka, minio, worker, unique, source, tmp_path):
