@@ -112,6 +112,56 @@ def test_backup_to_bucket_waits_for_its_secret_and_shows_none(node, kafka, clien
     assert stores.SECRET not in shown and CANARY not in shown
 
 
+def told(node, namespace, name):
+    """What a user can read about a KafkaBackup: reasons and messages of its conditions, and its events."""
+    lines = [" ".join(map(str, condition(node.get(namespace, "kafkabackup", name), kind)))
+             for kind in ("Ready", "Progressing", "Stalled")]
+    events = node.items(namespace, "events", f"--field-selector=involvedObject.name={name}")
+    return "\n".join(lines + [f"{event['reason']} {event['message']}" for event in events])
+
+
+def test_reasons_of_what_cannot_work_are_told_within_a_minute(node, kafka, s3, namespace, unique):
+    credentials = {"name": "s3-credentials"}
+
+    def cloud(bucket, secret):
+        return {"storageType": "s3", "s3": {"bucket": bucket, "endpoint": s3.url, "region": stores.REGION,
+                                            "credentialsSecret": secret}}
+    bucket = s3.bucket(unique)
+    for name, data in (("s3-credentials", {"accessKey": stores.KEY, "secretKey": stores.SECRET}),
+                       ("wrong", {"accessKey": stores.KEY, "secretKey": "not-the-key"}),
+                       ("half", {"accessKey": stores.KEY})):
+        node.apply(namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+    cases = {
+        "cron": ({"schedule": "61 * * * *"}, "InvalidSchedule"),
+        "zone": ({"schedule": "0 * * * *", "timeZone": "Mars/Base"}, "InvalidTimeZone"),
+        "claim": ({}, "ClaimNotFound"),
+        "nowhere": ({"podTemplate": {"nodeSelector": {"no": "such"}}, "storage": cloud(bucket, credentials)},
+                    "Unschedulable"),
+        "account": ({"serviceAccountName": "nobody"}, "ServiceAccountNotFound"),
+        "half-secret": ({"storage": cloud(bucket, {"name": "half"})}, "Key 'secretKey' not found"),
+        "wrong-secret": ({"storage": cloud(bucket, {"name": "wrong"})}, "SignatureDoesNotMatch"),
+        "wrong-bucket": ({"storage": cloud("no-such-bucket", credentials)}, "no-such-bucket"),
+    }
+    node.apply(namespace, *(backup(name, kafka, claim="no-such-claim", **spec) for name, (spec, _) in cases.items()))
+    for name, (_, reason) in cases.items():
+        node.wait(f"{reason} of {name}, {told(node, namespace, name)}",
+                  lambda: reason in told(node, namespace, name), 60)
+    node.kubectl("delete", "-n", namespace, "job", "nowhere-g1")
+    node.wait("JobDeleted", lambda: "JobDeleted" in told(node, namespace, "nowhere"), 60)
+    assert node.get(namespace, "job", "nowhere-g1") is None
+
+
+def test_exceeded_quota_is_told_and_heals(node, kafka, client, namespace, unique):
+    node.volume(namespace, "backups")
+    topic = client.create_topic(unique)
+    node.apply(namespace, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+                           "spec": {"hard": {"pods": "0"}}})
+    node.apply(namespace, backup("patient", kafka, topics=[topic]))
+    node.wait("QuotaExceeded", lambda: "QuotaExceeded" in told(node, namespace, "patient"), 60)
+    node.kubectl("delete", "-n", namespace, "resourcequota", "none")
+    finished(node, namespace, "patient")
+
+
 def test_deleting_a_resource_takes_its_job_along_and_leaves_the_data(node, kafka, client, namespace, unique):
     folder = node.volume(namespace, "backups")
     topic = client.create_topic(unique)
