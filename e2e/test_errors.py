@@ -122,10 +122,9 @@ def test_unknown_keys_with_line_and_column(worker, tmp_path):
 
 
 @pytest.mark.parametrize("change,words", [
-    ({"lineage": "b", "backup_id": None}, ["lineage"]),
     ({"retention": {"backups": 3}}, ["retention"]),
-    ({"backup": {"consumer_group_snapshot": True}}, ["consumer_group_snapshot"]),
-    ({"backup": {"continuous": True}}, ["continuous"]),
+    ({"backup": {"incremental": True}}, ["incremental", "lineage: NAME"]),
+    ({"backup_id": "b-{stamp}", "offset_storage": {"backend": "sqlite"}}, ["backup_id", "{stamp}"]),
     ({"storage": {"backend": "memory"}}, ["memory"]),
 ])
 def test_setting_that_is_not_there_is_refused_by_name(kafka, topic, worker, storage, change, words):
