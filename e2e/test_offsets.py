@@ -399,3 +399,24 @@ def test_reset_by_headers_finds_the_same(other_kafka, other_client, client, work
     expected = renamed(first_not_read(client, topics, groups), names)
     mine = {g: {t: o for t, o in by.items() if t in topics} for g, by in other_client.next(*groups).items()}
     assert mine == expected
+
+
+# ---- many ----
+
+@pytest.mark.parametrize("count", [30, pytest.param(10000, marks=pytest.mark.skipif(
+    not os.environ.get("KB_RELEASE_GATE"), reason="KB_RELEASE_GATE"))])
+def test_many_groups_on_several_coordinators(kafka3, client3, worker, storage, unique, count):
+    """Saved, moved and put back; 10,000 of them are saved within a minute."""
+    topic = client3.create_topic(unique, partitions=2)
+    client3.produce(topic, [record("k", f"v{i}", partition=i % 2) for i in range(20)])
+    groups = {f"{unique}-{i}": {topic: {0: i % 10, 1: 5}} for i in range(count)}
+    names = list(groups)
+    for at in range(0, count, 500):
+        client3.commit({g: groups[g] for g in names[at:at + 500]})
+    saved = worker.run_ok("offset-snapshot", offsets_config(kafka3, storage, names, "saved"))
+    assert saved.seconds < 60 and saved.report["groupsDone"] == count
+    worker.run_ok("offset-reset", offsets_config(kafka3, storage, names, "reset", strategy="latest", parallelism=50))
+    assert client3.committed(*names[:100]) == {g: {topic: {0: 10, 1: 10}} for g in names[:100]}
+    worker.run_ok("offset-rollback", offsets_config(kafka3, storage, [], "reset"))
+    assert worker.run_ok("offset-verify", offsets_config(kafka3, storage, [], "saved")).report["matched"] is True
+    print(f"{count} groups saved in {saved.seconds:.1f} s")
