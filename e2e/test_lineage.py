@@ -14,7 +14,7 @@ import stores
 from kafka import Cluster
 from records import record
 from refclient import RefClient
-from worker import Worker, backup_config, restore_config
+from worker import backup_config, restore_config
 
 RECORDS = int(os.environ.get("KB_LINEAGE_RECORDS") or (2_000_000 if os.environ.get("KB_RELEASE_GATE") else 200_000))
 
