@@ -150,6 +150,7 @@ kb_code kb_offset_run_open(kb_run_context *run, const char *extra, kb_offset_run
         .inputs = ret_offsets->inputs,
         .stop = run->stop,
         .progress = run->progress,
+        .metrics = run->run_metrics,
         .parallelism = (size_t)config->parallelism,
         .wait_for_empty_ms = config->wait_for_empty_secs * 1000,
         .continue_on_error = config->continue_on_error,

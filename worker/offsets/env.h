@@ -13,6 +13,7 @@
 #include "worker/kafka/kafka_groups.h"
 #include "worker/offsets/snapshot_store.h"
 #include "worker/report/progress.h"
+#include "worker/report/run_metrics.h"
 
 /* Deadline of one call to the cluster: a few hundred round trips for each of 10,000 groups. */
 #define KB_OFFSETS_CALL_MS 300000
@@ -31,6 +32,7 @@ typedef struct kb_offsets_env {
     const char *inputs;            /* hash of what the plan is made of; tells reruns by hand */
     kb_stop *stop;
     kb_progress *progress;
+    kb_run_metrics *metrics; /* may be NULL */
     size_t parallelism;
     int64_t wait_for_empty_ms;
     bool continue_on_error;

@@ -132,7 +132,8 @@ static const char *status_of(const kb_group_result *result, bool dry_run)
     return result->is_done ? "success" : "skipped";
 }
 
-void kb_group_results_tell(const kb_group_results *results, bool dry_run, kb_progress *progress)
+void kb_group_results_tell(const kb_group_results *results, bool dry_run, kb_progress *progress,
+                           kb_run_metrics *metrics)
 {
     size_t done = 0;
     for (size_t i = 0; i < results->count; i++) {
@@ -140,6 +141,10 @@ void kb_group_results_tell(const kb_group_results *results, bool dry_run, kb_pro
         done += result->code == KB_OK && result->is_done ? 1 : 0;
         kb_progress_add_group(progress, result->group, status_of(result, dry_run),
                               dry_run ? result->planned : result->changed, result->message);
+        if (metrics != NULL && !dry_run)
+            kb_run_metrics_add_group(
+                metrics, result->code == KB_OK ? KB_GROUP_OUTCOME_SUCCESS : KB_GROUP_OUTCOME_FAILURE,
+                (uint64_t)result->changed);
         if (result->code != KB_OK)
             kb_log(KB_LOG_WARN, "group failed", KB_STR("group", result->group),
                    KB_STR("err", result->message));

@@ -14,6 +14,7 @@
 #include "common/base/error.h"
 #include "worker/kafka/kafka_group_set.h"
 #include "worker/report/progress.h"
+#include "worker/report/run_metrics.h"
 
 typedef struct kb_group_result {
     char *group; /* owned, as message */
@@ -43,8 +44,9 @@ kb_code kb_group_error_code(int error_number);
 void kb_group_result_take(kb_group_result *result, const kb_group_entry *entry, const char *doing);
 bool kb_group_result_is_ok(const kb_group_results *results, const char *group);
 size_t kb_group_results_failed(const kb_group_results *results);
-/* Puts rows and counts into the report. */
-void kb_group_results_tell(const kb_group_results *results, bool dry_run, kb_progress *progress);
+/* Puts rows and counts into the report, and what was changed into the metrics (may be NULL). */
+void kb_group_results_tell(const kb_group_results *results, bool dry_run, kb_progress *progress,
+                           kb_run_metrics *metrics);
 /* The end of the command: KB_OK when no group failed. */
 kb_code kb_group_results_end(const kb_group_results *results, kb_error *err) KB_CHECK;
 

@@ -304,7 +304,7 @@ kb_code kb_offsets_apply(const kb_offsets_env *env, const char *snapshot_id, con
         if (kb_group_change_commit(env, &outcome->change, current, &outcome->results, err) != KB_OK)
             return err->code;
     }
-    kb_group_results_tell(&outcome->results, false, env->progress);
+    kb_group_results_tell(&outcome->results, false, env->progress, env->metrics);
     return kb_group_results_end(&outcome->results, err);
 }
 
@@ -339,7 +339,7 @@ static kb_code run(reset_run *r, kb_error *err)
     count_planned(r->outcome);
     if (!request->dry_run)
         return kb_offsets_apply(r->env, request->snapshot_id, &r->current, r->outcome, err);
-    kb_group_results_tell(&r->outcome->results, true, r->env->progress);
+    kb_group_results_tell(&r->outcome->results, true, r->env->progress, r->env->metrics);
     return kb_group_results_end(&r->outcome->results, err);
 }
 

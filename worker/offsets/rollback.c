@@ -185,7 +185,7 @@ kb_code kb_offsets_snapshot(const kb_offsets_env *env, const kb_rollback_request
     kb_code code = kb_group_results_end(&outcome->reset.results, err);
     if (code == KB_OK && !is_found && !request->dry_run)
         code = kb_group_change_save_plain(env, request->snapshot_id, groups, err);
-    kb_group_results_tell(&outcome->reset.results, request->dry_run, env->progress);
+    kb_group_results_tell(&outcome->reset.results, request->dry_run, env->progress, NULL);
     return code;
 }
 
@@ -238,13 +238,13 @@ kb_code kb_offsets_rollback(const kb_offsets_env *env, const kb_rollback_request
     kb_group_change_set_before(change, &outcome->current);
     kb_offsets_compare(&outcome->snapshot.groups, &outcome->current, false, &outcome->differences);
     if (failed > 0 && !env->continue_on_error) {
-        kb_group_results_tell(results, request->dry_run, env->progress);
+        kb_group_results_tell(results, request->dry_run, env->progress, env->metrics);
         return kb_group_results_end(results, err);
     }
     if (check_moved(env, outcome, err) != KB_OK)
         return err->code;
     if (request->dry_run) {
-        kb_group_results_tell(results, true, env->progress);
+        kb_group_results_tell(results, true, env->progress, env->metrics);
         return kb_group_results_end(results, err);
     }
     if (outcome->differences.count > 0 && save_present(env, request, outcome, err) != KB_OK)
@@ -267,7 +267,7 @@ kb_code kb_offsets_verify(const kb_offsets_env *env, const kb_rollback_request *
     tell_differences(&outcome->differences, env->progress);
     for (size_t i = 0; i < results->count; i++)
         results->items[i].is_done = results->items[i].code == KB_OK;
-    kb_group_results_tell(results, false, env->progress);
+    kb_group_results_tell(results, false, env->progress, NULL);
     if (kb_group_results_end(results, err) != KB_OK)
         return err->code;
     if (count == 0)

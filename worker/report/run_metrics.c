@@ -58,6 +58,11 @@ static const char *const STORE_OP_NAMES[] = {
     [KB_STORE_OP_REMOVE] = "remove",
 };
 
+static const char *const OUTCOME_NAMES[] = {
+    [KB_GROUP_OUTCOME_SUCCESS] = "success",
+    [KB_GROUP_OUTCOME_FAILURE] = "failure",
+};
+
 /* Sets of labels that are fixed for a run. */
 typedef enum label_set {
     LABELS_BACKUP,
@@ -236,6 +241,23 @@ static void add_errors(kb_run_metrics *run, kb_metrics *metrics, const label_val
     add_named(metrics, &store_errors, KB_CLASS_STORE_TRANSIENT, KB_CLASS_COUNT, run->store_errors);
 }
 
+static void add_groups(kb_run_metrics *run, kb_metrics *metrics, const label_values *values)
+{
+    const named_family offsets = {{.name = "kafka_backup_offsets_committed_total",
+                                   .help = "Offsets of consumer groups that were committed or removed.",
+                                   .labels = {"command", "outcome"}},
+                                  values->of[LABELS_COMMAND][0],
+                                  OUTCOME_NAMES};
+    const named_family groups = {{.name = "kafka_backup_offset_groups_total",
+                                  .help = "Consumer groups whose offsets were to be changed.",
+                                  .labels = {"command", "outcome"}},
+                                 values->of[LABELS_COMMAND][0],
+                                 OUTCOME_NAMES};
+    bool shown = ((KB_ON_OFFSETS | KB_ON_RESTORE) & (1u << run->kind)) != 0;
+    add_named(shown ? metrics : run->hidden, &offsets, 0, KB_GROUP_OUTCOME_COUNT, run->offsets_committed);
+    add_named(shown ? metrics : run->hidden, &groups, 0, KB_GROUP_OUTCOME_COUNT, run->offset_groups);
+}
+
 static void add_latency(kb_run_metrics *run, kb_metrics *metrics, const label_values *values)
 {
     named_family latency = {{.name = "kafka_backup_storage_read_latency_seconds",
@@ -263,6 +285,7 @@ kb_run_metrics *kb_run_metrics_new(kb_metrics *metrics, const kb_run_metrics_opt
     add_fixed(run, metrics, &values);
     add_errors(run, metrics, &values);
     add_latency(run, metrics, &values);
+    add_groups(run, metrics, &values);
     run->lag_family = kb_metrics_family(options->kind == KB_RUN_KIND_BACKUP ? metrics : run->hidden,
                                         &(kb_metric_desc){.name = "kafka_backup_lag_records",
                                                           .help = "Offsets between position and end of the "

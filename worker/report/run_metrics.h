@@ -65,6 +65,13 @@ typedef enum kb_store_op {
     KB_STORE_OP_COUNT
 } kb_store_op;
 
+/* Label outcome of groups whose offsets were to be changed. */
+typedef enum kb_group_outcome {
+    KB_GROUP_OUTCOME_SUCCESS,
+    KB_GROUP_OUTCOME_FAILURE,
+    KB_GROUP_OUTCOME_COUNT
+} kb_group_outcome;
+
 typedef struct kb_run_metrics_options {
     kb_run_kind kind;
     const char *command; /* "backup", "restore", ...; texts are copied */
@@ -96,6 +103,8 @@ typedef struct kb_run_metrics {
     kb_metric *store_latency[KB_STORE_OP_COUNT], *store_errors[KB_CLASS_COUNT];
     kb_metric *store_read_bytes, *store_write_bytes;
     kb_metric *memory_budget, *exit_code;
+    /* offset commands, restore; by kb_group_outcome */
+    kb_metric *offsets_committed[KB_GROUP_OUTCOME_COUNT], *offset_groups[KB_GROUP_OUTCOME_COUNT];
     /* private */
     kb_metric_family *lag_family, *circuit_family;
     char *backup_id;
@@ -155,6 +164,13 @@ static inline void kb_run_metrics_add_restored(kb_run_metrics *run, uint64_t rec
 {
     kb_metric_add(run->restore_records, records);
     kb_metric_add(run->restore_bytes, bytes);
+}
+
+/* What became of a group, and how many of its offsets were committed. */
+static inline void kb_run_metrics_add_group(kb_run_metrics *run, kb_group_outcome outcome, uint64_t offsets)
+{
+    kb_metric_add(run->offset_groups[outcome], 1);
+    kb_metric_add(run->offsets_committed[outcome], offsets);
 }
 
 static inline void kb_run_metrics_add_error(kb_run_metrics *run, kb_error_class class)

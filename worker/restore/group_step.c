@@ -125,6 +125,7 @@ static void set_env(kb_group_step *step)
         .inputs = step->inputs,
         .stop = settings->stop,
         .progress = settings->progress,
+        .metrics = step->metrics,
         .parallelism = KB_STEP_PARALLELISM,
         .is_part = true,
     };

@@ -23,6 +23,7 @@ typedef struct kb_group_step {
     const kb_restore_settings *settings;
     const kb_restore_plan *plan;
     kb_kafka_admin *admin;
+    kb_run_metrics *metrics; /* may be NULL */
     const char *restore_id;
     const char *cluster_id; /* may be NULL */
     bool can_write;         /* the store takes objects of this restore */

@@ -144,6 +144,7 @@ static kb_code run_preflight(restore_run *r, kb_error *err)
         .settings = r->settings,
         .plan = r->plan,
         .admin = r->admin,
+        .metrics = r->metrics,
         .restore_id = r->restore_id,
         .cluster_id = r->cluster.cluster_id,
     };
