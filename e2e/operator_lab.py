@@ -187,6 +187,10 @@ def restore(name, **spec):
                      "storage": {"storageType": "s3", "s3": {"bucket": "bucket"}}, **spec}}
 
 
+def offsets(kind, name, **spec):
+    return {"apiVersion": "kafka.oso.sh/v1alpha1", "kind": f"KafkaOffset{kind}", "metadata": {"name": name}, "spec": spec}
+
+
 def condition(thing, kind):
     """(status, reason) of a condition."""
     for item in (thing or {}).get("status", {}).get("conditions", []):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import k8s
-from operator_lab import GROUP, Api, Kubelet, Operator, backup, condition, eventually, restore
+from operator_lab import GROUP, Api, Kubelet, Operator, backup, condition, eventually, offsets, restore
 
 pytestmark = pytest.mark.skipif(not k8s.is_installed(), reason="no Kubernetes here: e2e/lab/k8s-lab install")
 CRDS = pathlib.Path(__file__).parents[1] / "crds"
@@ -36,7 +36,7 @@ def space(api, request):
     name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-40:].strip("-")
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    for plural in ("kafkabackups", "kafkarestores"):
+    for plural in ("kafkabackups", "kafkarestores", "kafkaoffsetresets", "kafkaoffsetrollbacks"):
         for item in api.items(f"{GROUP}/namespaces/{name}/{plural}"):
             api.delete(f"{GROUP}/namespaces/{name}/{plural}/{item['metadata']['name']}")
 
@@ -197,6 +197,27 @@ def test_restore_waits_for_its_source_and_deletion_takes_children_along(operator
     eventually(lambda: (source() or {}).get("status", {}).get("activeJob", {}).get("uid", old) != old,
                lambda: (source(), objects.jobs()), seconds=60)
     assert [j["metadata"]["name"] for j in objects.jobs() if "hold" in j["metadata"]["name"]] == ["hold-g1"]
+
+
+def test_offset_kinds_run_with_rights_to_one_config_map_only(operator, objects, api):
+    operator.start()
+    kafka = {"bootstrapServers": ["kafka:9092"]}
+    reset = objects.add(offsets("Reset", "back", strategy="earliest", consumerGroups=["g"], kafkaCluster=kafka))
+    waits = objects.add(offsets("Reset", "after", strategy="headerBased", consumerGroups=["g"]))
+    eventually(lambda: condition(reset(), "Complete") == ("True", "ResetCompleted"), lambda: reset().get("status"))
+    eventually(lambda: condition(waits(), "Complete")[1] == "KafkaClusterRequired", lambda: waits().get("status"))
+    roles = api.items(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{objects.space}/roles")
+    assert [(role["metadata"]["name"], role["rules"][0]["resourceNames"]) for role in roles] == [
+        ("back-offset-snapshots", ["offset-snapshots"])]
+    objects.add(restore("first"))
+    eventually(lambda: condition(waits(), "Complete") == ("True", "ResetCompleted"), lambda: waits().get("status"))
+    assert waits()["status"]["resolvedFrom"] == "KafkaRestore/first"
+    check = objects.add(offsets("Rollback", "look", operation="verify", snapshotId="s", kafkaCluster=kafka))
+    eventually(lambda: condition(check(), "Complete") == ("True", "VerificationPassed"), lambda: check().get("status"))
+    api.delete(objects.path("kafkaoffsetresets", "back"))
+    eventually(lambda: api.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{objects.space}/roles/"
+                               "back-offset-snapshots") is None, "its Role goes with it", seconds=40)
+    assert api.get(f"/api/v1/namespaces/{objects.space}/configmaps/offset-snapshots"), "snapshots stay"
 
 
 @pytest.mark.skipif("KB_CRON_TICK" not in os.environ, reason="takes more than a minute: KB_CRON_TICK=1")

@@ -331,6 +331,78 @@ static void fill_restore(json_t *root, const kb_render_input *input)
     kb_tree_set(root, "restore", restore_json(input));
 }
 
+/* ---- offset kinds ---- */
+
+char *kb_reset_snapshot_id(const kb_reset_spec *reset, const char *name)
+{
+    return reset->snapshot_id != NULL ? kb_strdup(reset->snapshot_id)
+                                      : kb_name_child(name, "-pre-reset", KB_SNAPSHOT_ID_MAX);
+}
+
+static void set_time(json_t *block, kb_opt_i64 timestamp, kb_opt_i64 millis)
+{
+    set_opt(block, "timestamp_ms", timestamp.is_set ? timestamp : millis);
+}
+
+static json_t *snapshot_map_json(const char *name)
+{
+    json_t *store = kb_tree_object();
+    kb_tree_set_text(store, "backend", "configmap");
+    kb_tree_set_text(store, "name", name);
+    return store;
+}
+
+static void fill_reset(json_t *root, const kb_render_input *input)
+{
+    const kb_reset_spec *reset = &input->spec->reset;
+    json_t *block = kb_tree_object();
+    kb_tree_set(block, "groups", strings_json(&reset->consumer_groups));
+    if (reset->topics.count > 0)
+        kb_tree_set(block, "topics", strings_json(&reset->topics));
+    kb_tree_set_text(block, "strategy", kb_spec_strategy_word(reset->strategy));
+    if (reset->strategy == KB_SPEC_STRATEGY_TIMESTAMP)
+        set_time(block, reset->timestamp_ms, reset->timestamp_millis);
+    if (reset->strategy == KB_SPEC_STRATEGY_OFFSET)
+        set_opt(block, "offset", reset->offset);
+    set_filled(block, "source_cluster", reset->source_cluster);
+    kb_tree_set_bool(block, "scan_all_partitions", reset->scan_all_partitions);
+    if (reset->mapping.is_set)
+        kb_tree_set_text(block, "mapping_file", KB_DIR_MAPPING "/" KB_FILE_MAPPING);
+    kb_tree_set_bool(block, "create_snapshot", reset->create_snapshot);
+    if (reset->create_snapshot) {
+        KB_AUTOFREE char *id =
+            kb_reset_snapshot_id(reset, kb_tree_text_or_empty(input->object, "metadata", "name", NULL));
+        kb_tree_set_text(block, "snapshot_id", id);
+    }
+    kb_tree_set_i64(block, "parallelism", reset->parallelism);
+    kb_tree_set_bool(block, "dry_run", reset->dry_run);
+    if (input->snapshot_map != NULL)
+        kb_tree_set(block, "store", snapshot_map_json(input->snapshot_map));
+    kb_tree_set(root, "offsets", block);
+    kb_tree_set(root, "target", kafka_json(input->kafka));
+    set_filled(root, "backup_id", input->backup_id);
+    if (input->storage != NULL)
+        kb_tree_set(root, "storage", storage_json(input->storage, input->account_notes));
+}
+
+static void fill_rollback(json_t *root, const kb_render_input *input)
+{
+    const kb_rollback_spec *rollback = &input->spec->rollback;
+    json_t *block = kb_tree_object();
+    if (rollback->consumer_groups.count > 0)
+        kb_tree_set(block, "groups", strings_json(&rollback->consumer_groups));
+    kb_tree_set_text(block, "snapshot_id", rollback->snapshot_id);
+    kb_tree_set_bool(block, "strict", rollback->verify.strict);
+    kb_tree_set(
+        block, "store",
+        input->storage != NULL
+            ? storage_json(input->storage, input->account_notes)
+            : snapshot_map_json(input->snapshot_map != NULL ? input->snapshot_map : KB_DEFAULT_SNAPSHOT_MAP));
+    kb_tree_set(root, "offsets", block);
+    if (input->kafka != NULL)
+        kb_tree_set(root, "target", kafka_json(input->kafka));
+}
+
 /* ---- all kinds ---- */
 
 static bool sets_rust_log(const kb_spec_run *run)
@@ -448,17 +520,27 @@ static kb_code check_keys(json_t *block, const kb_schema *schema, const char *pa
     return KB_OK;
 }
 
+static void fill_kind(json_t *root, const kb_render_input *input)
+{
+    kb_kind kind = input->spec->kind;
+    if ((kind == KB_KIND_BACKUP || kind == KB_KIND_RESTORE) && input->storage != NULL)
+        kb_tree_set(root, "storage", storage_json(input->storage, input->account_notes));
+    if (kind == KB_KIND_BACKUP)
+        fill_backup(root, input);
+    else if (kind == KB_KIND_RESTORE)
+        fill_restore(root, input);
+    else if (kind == KB_KIND_OFFSET_RESET)
+        fill_reset(root, input);
+    else
+        fill_rollback(root, input);
+}
+
 kb_code kb_config_render(const kb_render_input *input, char **ret_text, kb_error *err)
 {
     KB_AUTO_TREE(root);
     root = kb_tree_object();
     fill_always(root, input);
-    if (input->storage != NULL)
-        kb_tree_set(root, "storage", storage_json(input->storage, input->account_notes));
-    if (input->spec->kind == KB_KIND_BACKUP)
-        fill_backup(root, input);
-    if (input->spec->kind == KB_KIND_RESTORE)
-        fill_restore(root, input);
+    fill_kind(root, input);
     root = escape(root);
     kb_code code = check_keys(root, &kb_config_schema, "", err);
     if (code != KB_OK)

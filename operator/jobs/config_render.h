@@ -25,6 +25,7 @@
 #define KB_DIR_TRUST "/etc/kafka-backup/trust"
 #define KB_DIR_CLOUD "/var/run/secrets/kafka-backup/cloud"
 #define KB_DIR_DATA "/data"
+#define KB_DIR_MAPPING "/etc/kafka-backup/mapping"
 /* Files in them. */
 #define KB_FILE_CA "ca.crt"
 #define KB_FILE_CERT "tls.crt"
@@ -32,6 +33,7 @@
 #define KB_FILE_USER "username"
 #define KB_FILE_PASSWORD "password"
 #define KB_FILE_TOKEN "token"
+#define KB_FILE_MAPPING "mapping.json"
 
 /* Annotations of a ServiceAccount that bind it to an identity of a cloud. */
 #define KB_NOTE_AWS_ROLE "eks.amazonaws.com/role-arn"
@@ -46,6 +48,8 @@ typedef struct kb_render_input {
     const kb_spec_storage *storage; /* NULL: none */
     const kb_settings *settings;
     const json_t *account_notes; /* annotations of the worker's account; NULL: none */
+    const char *backup_id;       /* of an offset reset that goes by a restore; NULL: none */
+    const char *snapshot_map;    /* ConfigMap that keeps offset snapshots; NULL: none */
 } kb_render_input;
 
 /*
@@ -56,6 +60,9 @@ kb_code kb_config_render(const kb_render_input *input, char **ret_text, kb_error
 
 /* Whether the pod needs a token for a cloud; *ret_audience is borrowed. */
 bool kb_config_needs_cloud_token(const kb_render_input *input, const char **ret_audience);
+
+/* The id of the snapshot that a KafkaOffsetReset makes; owned by the caller. */
+char *kb_reset_snapshot_id(const kb_reset_spec *reset, const char *name) __attribute__((returns_nonnull));
 
 /* 16 hex of the data-relevant part of a KafkaBackup (crds.md 3.1); owned by the caller. */
 char *kb_spec_data_hash(const kb_backup_spec *backup) __attribute__((returns_nonnull));

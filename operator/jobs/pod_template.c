@@ -198,6 +198,20 @@ static void add_data(kb_mounts *m, const kb_spec_storage *storage)
     add_mount(m, volume, KB_DIR_DATA, false, trimmed);
 }
 
+static void add_mapping(kb_mounts *m, const kb_spec *spec)
+{
+    if (spec->kind != KB_KIND_OFFSET_RESET || !spec->reset.mapping.is_set)
+        return;
+    json_t *volume = config_map_volume("mapping", spec->reset.mapping.name, false);
+    json_t *item = kb_tree_object();
+    kb_tree_set_text(item, "key", spec->reset.mapping.key);
+    kb_tree_set_text(item, "path", KB_FILE_MAPPING);
+    json_t *items = kb_tree_array();
+    kb_tree_add(items, item);
+    kb_tree_set(json_object_get(volume, "configMap"), "items", items);
+    add_mount(m, volume, KB_DIR_MAPPING, true, NULL);
+}
+
 static kb_mounts all_mounts(const kb_pod_input *input)
 {
     const kb_render_input *render = input->render;
@@ -215,6 +229,7 @@ static kb_mounts all_mounts(const kb_pod_input *input)
     }
     add_mount(&m, config_map_volume("trust", render->settings->trust_config_map, true), KB_DIR_TRUST, true,
               NULL);
+    add_mapping(&m, render->spec);
     add_data(&m, render->storage);
     json_t *tmp =
         kb_tree_need(json_loads("{\"name\":\"tmp\",\"emptyDir\":{\"sizeLimit\":\"1Gi\"}}", 0, NULL));

@@ -8,7 +8,6 @@
 #include "operator/jobs/object_names.h"
 
 #define KB_RESOLVE_AGAIN_MS 600000
-#define KB_NOT_IMPLEMENTED "NotImplemented"
 
 typedef struct kb_bounded_pass {
     const kb_bounded_kind *kind;
@@ -104,7 +103,7 @@ static const char *reason_of(const kb_bounded_pass *b, const kb_job_outcome *o)
     if (o->outcome == KB_OUTCOME_SUCCESS)
         return b->kind->completed_reason;
     if (o->outcome == KB_OUTCOME_FINDINGS)
-        return "CompletedWithFindings";
+        return b->kind->findings_reason;
     return o->reason;
 }
 
@@ -124,7 +123,9 @@ static void conclude(kb_bounded_pass *b, const kb_job_outcome *o, const char *ui
     if (b->job != NULL)
         kb_plan_add(pass->plan, KB_EFFECT_MARK_RECORDED, b->job_name, uid, NULL);
     if (is_good)
-        kb_plan_event(pass->plan, false, b->kind->succeeded_event, uid, "Job %s", b->job_name);
+        kb_plan_event(pass->plan, false,
+                      o->outcome == KB_OUTCOME_SUCCESS ? b->kind->succeeded_event : b->kind->done_event, uid,
+                      "Job %s", b->job_name);
     else
         kb_plan_event(pass->plan, true, b->kind->failed_event, uid, "%s: %s", o->reason, o->message);
     if (o->outcome == KB_OUTCOME_FINDINGS)
@@ -195,6 +196,16 @@ static void wait_with(kb_bounded_pass *b, const char *reason, const char *messag
         set_state(pass, KB_FALSE, false, reason, message);
 }
 
+/* A run that writes to a ConfigMap needs a token, which workers that share the operator's account have not.
+ */
+static const char *account_of(const kb_bounded_pass *b)
+{
+    const kb_pass *pass = b->pass;
+    bool needs_token = b->resolved.snapshot_map != NULL && pass->spec.run.service_account_name == NULL;
+    return needs_token ? pass->settings->account
+                       : kb_worker_account(&pass->spec, pass->settings, pass->namespace);
+}
+
 static void start(kb_bounded_pass *b)
 {
     kb_pass *pass = b->pass;
@@ -205,6 +216,8 @@ static void start(kb_bounded_pass *b)
         .storage = b->resolved.storage,
         .settings = pass->settings,
         .account_notes = pass->snapshot->account_notes,
+        .backup_id = b->resolved.backup_id,
+        .snapshot_map = b->resolved.snapshot_map,
     };
     kb_run_config config = {0};
     KB_AUTO_ERROR(err);
@@ -216,7 +229,7 @@ static void start(kb_bounded_pass *b)
     kb_pod_input pod = {
         .render = &render,
         .command = b->kind->command(&pass->spec),
-        .account = kb_worker_account(&pass->spec, pass->settings, pass->namespace),
+        .account = account_of(b),
         .config_map = config.name,
         .config_sha256 = config.sha256,
     };
@@ -225,17 +238,10 @@ static void start(kb_bounded_pass *b)
         wait_with(b, pass->gate.reason, pass->gate.message);
     else
         wait_with(b, "NotStarted", "");
+    if (b->resolved.snapshot_map != NULL)
+        kb_pass_add_snapshot_map(pass, b->resolved.snapshot_map, pod.account);
     kb_pass_add_job(pass, &pod, &config, b->job_name);
     kb_run_config_done(&config);
-}
-
-static void end_not_implemented(kb_bounded_pass *b)
-{
-    kb_pass *pass = b->pass;
-    KB_AUTOFREE char *message = kb_asprintf("%s is not supported by this version of the operator",
-                                            kb_kind_info_of(pass->snapshot->kind)->kind);
-    finish(b, false, KB_NOT_IMPLEMENTED, message, 0);
-    kb_plan_event(pass->plan, true, KB_NOT_IMPLEMENTED, NULL, "%s; nothing was done", message);
 }
 
 static void try_to_start(kb_bounded_pass *b)
@@ -244,10 +250,6 @@ static void try_to_start(kb_bounded_pass *b)
     kb_pass_check_gate(pass);
     if (pass->gate.reason != NULL) {
         wait_with(b, pass->gate.reason, pass->gate.message);
-        return;
-    }
-    if (b->kind->resolve == NULL) {
-        end_not_implemented(b);
         return;
     }
     b->kind->resolve(pass, &b->resolved);

@@ -12,8 +12,9 @@
 
 typedef struct kb_bounded_kind {
     const char *job_created_event, *succeeded_event, *failed_event;
+    const char *done_event;       /* of a run that is done, but with findings or without a report */
     const char *completed_reason; /* of Complete=True after plain success */
-    /* NULL: runs of this kind cannot be made; they end with the reason NotImplemented. */
+    const char *findings_reason;  /* and when something was found or left out */
     void (*resolve)(const kb_pass *pass, kb_resolved *ret_resolved);
     const char *(*command)(const kb_spec *spec); /* of the worker */
     /* Fields of status before the run ended; NULL: none. */

@@ -114,6 +114,19 @@ static bool has_same_data(const json_t *a, const json_t *b)
     return json_equal(kb_tree_at(a, "data", NULL), kb_tree_at(b, "data", NULL));
 }
 
+static bool has_same_rules(const json_t *a, const json_t *b)
+{
+    return json_equal(kb_tree_at(a, "rules", NULL), kb_tree_at(b, "rules", NULL));
+}
+
+/* A ConfigMap that somebody else made is not written to. */
+static bool is_managed(const json_t *there, const json_t *wanted)
+{
+    (void)wanted;
+    return strcmp(kb_tree_text_or_empty(there, "metadata", "labels", KB_LABEL_MANAGED_BY, NULL),
+                  KB_MANAGED_BY) == 0;
+}
+
 static kb_code make(kb_performance *p, const kb_kube_resource *resource, const kb_effect *effect)
 {
     KB_AUTO_KUBE_REPLY(reply);
@@ -527,6 +540,10 @@ static kb_code perform(kb_performance *p, const kb_effect *effect)
         return ensure(p, &KB_KUBE_CONFIG_MAPS, effect, has_same_data, true);
     case KB_EFFECT_ACCOUNT:
         return ensure(p, &KB_KUBE_SERVICE_ACCOUNTS, effect, NULL, false);
+    case KB_EFFECT_SNAPSHOT_MAP:
+        return ensure(p, &KB_KUBE_CONFIG_MAPS, effect, is_managed, false);
+    case KB_EFFECT_ROLE:
+        return ensure(p, &KB_KUBE_ROLES, effect, has_same_rules, true);
     case KB_EFFECT_BINDING:
         return ensure(p, &KB_KUBE_ROLE_BINDINGS, effect, is_good_binding, false);
     case KB_EFFECT_CRON_JOB:

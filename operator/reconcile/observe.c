@@ -70,11 +70,26 @@ static void gather_workloads(kb_observation *o)
                controlled_by(kb_informer_store(runtime->pods), json_array_get(snapshot->jobs, i)));
 }
 
+/* What a reset or a rollback may go by. */
+static void gather_restores(kb_observation *o)
+{
+    kb_informer **resources = o->runtime->resources;
+    if (o->kind == KB_KIND_RESTORE)
+        return;
+    o->snapshot->restores =
+        kb_object_store_list(kb_informer_store(resources[KB_KIND_RESTORE]), o->name_space);
+    o->snapshot->resets =
+        kb_object_store_list(kb_informer_store(resources[KB_KIND_OFFSET_RESET]), o->name_space);
+    o->snapshot->rollbacks =
+        kb_object_store_list(kb_informer_store(resources[KB_KIND_OFFSET_ROLLBACK]), o->name_space);
+}
+
 static void gather_peers(kb_observation *o)
 {
     kb_object_store *store = kb_informer_store(o->runtime->resources[KB_KIND_BACKUP]);
     if (o->kind != KB_KIND_BACKUP) {
         o->snapshot->backups = kb_object_store_list(store, o->name_space);
+        gather_restores(o);
         return;
     }
     KB_AUTO_TREE(all);

@@ -1,6 +1,5 @@
 /*
- * offset_reset - what to do about a KafkaOffsetReset: the worker has no such command in this version, so a
- * valid object ends at once with the reason NotImplemented, in conditions and an Event. Pure. Threads: any.
+ * offset_reset - what to do about a KafkaOffsetReset (operator.md, section 3.2). Pure. Threads: any.
  */
 #ifndef KB_OPERATOR_RECONCILE_OFFSET_RESET_H
 #define KB_OPERATOR_RECONCILE_OFFSET_RESET_H

@@ -1,7 +1,5 @@
 /*
- * offset_rollback - what to do about a KafkaOffsetRollback: the worker has no such command in this version,
- * so a valid object ends at once with the reason NotImplemented, in conditions and an Event. Pure. Threads:
- * any.
+ * offset_rollback - what to do about a KafkaOffsetRollback (operator.md, section 3.2). Pure. Threads: any.
  */
 #ifndef KB_OPERATOR_RECONCILE_OFFSET_ROLLBACK_H
 #define KB_OPERATOR_RECONCILE_OFFSET_ROLLBACK_H

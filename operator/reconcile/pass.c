@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/contract/names.h"
 #include "common/data/json_tree.h"
 #include "operator/jobs/object_names.h"
 #include "operator/jobs/start_reason.h"
@@ -511,7 +512,8 @@ static json_t *account_json(const kb_pass *pass, const char *account)
     return object;
 }
 
-static json_t *binding_json(const kb_pass *pass, const char *account, const char *name)
+static json_t *binding_json(const kb_pass *pass, const char *account, const char *name, const char *role_kind,
+                            const char *role_name)
 {
     json_t *labels = kb_tree_object();
     kb_tree_set_text(labels, KB_LABEL_NAME, KB_WORKER_NAME);
@@ -528,10 +530,8 @@ static json_t *binding_json(const kb_pass *pass, const char *account, const char
     kb_tree_add(subjects, subject);
     json_t *role = kb_tree_object();
     kb_tree_set_text(role, "apiGroup", "rbac.authorization.k8s.io");
-    /* A confined install has a Role of this name in each namespace, no ClusterRole. */
-    kb_tree_set_text(role, "kind",
-                     json_array_size(pass->settings->watch_namespaces) > 0 ? "Role" : "ClusterRole");
-    kb_tree_set_text(role, "name", KB_WORKER_NAME);
+    kb_tree_set_text(role, "kind", role_kind);
+    kb_tree_set_text(role, "name", role_name);
     json_t *object = kb_tree_object();
     kb_tree_set_text(object, "apiVersion", "rbac.authorization.k8s.io/v1");
     kb_tree_set_text(object, "kind", "RoleBinding");
@@ -539,6 +539,65 @@ static json_t *binding_json(const kb_pass *pass, const char *account, const char
     kb_tree_set(object, "subjects", subjects);
     kb_tree_set(object, "roleRef", role);
     return object;
+}
+
+/* A confined install has a Role of the worker's name in each namespace, no ClusterRole. */
+static json_t *worker_binding(const kb_pass *pass, const char *account, const char *name)
+{
+    bool is_confined = json_array_size(pass->settings->watch_namespaces) > 0;
+    return binding_json(pass, account, name, is_confined ? "Role" : "ClusterRole", KB_WORKER_NAME);
+}
+
+static void own(const kb_pass *pass, json_t *object)
+{
+    json_t *owners = kb_tree_array();
+    kb_tree_add(owners, kb_owner_reference(pass->snapshot->kind, pass->object));
+    kb_tree_set(json_object_get(object, "metadata"), "ownerReferences", owners);
+}
+
+/* Not owned: snapshots outlive what made them. */
+static json_t *snapshot_map_json(const kb_pass *pass, const char *map)
+{
+    json_t *labels = kb_tree_object();
+    kb_tree_set_text(labels, KB_LABEL_NAME, KB_WORKER_NAME);
+    kb_tree_set_text(labels, KB_LABEL_MANAGED_BY, KB_MANAGED_BY);
+    json_t *meta = kb_tree_object();
+    kb_tree_set_text(meta, "name", map);
+    kb_tree_set_text(meta, "namespace", pass->namespace);
+    kb_tree_set(meta, "labels", labels);
+    json_t *object = kb_tree_object();
+    kb_tree_set_text(object, "apiVersion", "v1");
+    kb_tree_set_text(object, "kind", "ConfigMap");
+    kb_tree_set(object, "metadata", meta);
+    return object;
+}
+
+static json_t *snapshot_role_json(const kb_pass *pass, const char *map, const char *name)
+{
+    json_t *object =
+        kb_tree_need(json_loads("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"Role\","
+                                "\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],"
+                                "\"verbs\":[\"get\",\"patch\"],\"resourceNames\":[]}]}",
+                                0, NULL));
+    json_t *rule = json_array_get(json_object_get(object, "rules"), 0);
+    kb_tree_add_text(json_object_get(rule, "resourceNames"), map);
+    json_t *meta = kb_tree_object();
+    kb_tree_set_text(meta, "name", name);
+    kb_tree_set_text(meta, "namespace", pass->namespace);
+    kb_tree_set(meta, "labels", kb_labels_of(pass->snapshot->kind, pass->object));
+    kb_tree_set(object, "metadata", meta);
+    own(pass, object);
+    return object;
+}
+
+void kb_pass_add_snapshot_map(kb_pass *pass, const char *map, const char *account)
+{
+    KB_AUTOFREE char *name = kb_name_child(pass->name, "-" KB_SNAPSHOT_CONFIG_MAP, KB_LIMIT_OBJECT);
+    kb_plan_add(&pass->later, KB_EFFECT_SNAPSHOT_MAP, map, NULL, snapshot_map_json(pass, map));
+    kb_plan_add(&pass->later, KB_EFFECT_ROLE, name, NULL, snapshot_role_json(pass, map, name));
+    json_t *binding = binding_json(pass, account, name, "Role", name);
+    own(pass, binding);
+    kb_plan_add(&pass->later, KB_EFFECT_BINDING, name, NULL, binding);
 }
 
 void kb_pass_add_prerequisites(kb_pass *pass, const kb_pod_input *pod, const kb_run_config *config)
@@ -553,7 +612,7 @@ void kb_pass_add_prerequisites(kb_pass *pass, const kb_pod_input *pod, const kb_
     if (pass->spec.run.service_account_name == NULL)
         kb_plan_add(&pass->later, KB_EFFECT_ACCOUNT, pod->account, NULL, account_json(pass, pod->account));
     KB_AUTOFREE char *binding = kb_name_binding(pod->account);
-    kb_plan_add(&pass->later, KB_EFFECT_BINDING, binding, NULL, binding_json(pass, pod->account, binding));
+    kb_plan_add(&pass->later, KB_EFFECT_BINDING, binding, NULL, worker_binding(pass, pod->account, binding));
 }
 
 void kb_pass_add_job(kb_pass *pass, const kb_pod_input *pod, const kb_run_config *config, const char *name)

@@ -94,6 +94,8 @@ const json_t *kb_pass_job_named(const kb_pass *pass, const char *name);
 void kb_pass_watch_job(kb_pass *pass, const json_t *job, bool has_start_deadline, const char *created_event);
 /* Everything that has to exist before a Job, then the Job, into `later`. config is borrowed. */
 void kb_pass_add_job(kb_pass *pass, const kb_pod_input *pod, const kb_run_config *config, const char *name);
+/* The ConfigMap of offset snapshots, and the right to write to this one, into `later`. */
+void kb_pass_add_snapshot_map(kb_pass *pass, const char *map, const char *account);
 /* Only what has to exist. */
 void kb_pass_add_prerequisites(kb_pass *pass, const kb_pod_input *pod, const kb_run_config *config);
 

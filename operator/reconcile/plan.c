@@ -71,6 +71,8 @@ const char *kb_effect_name(kb_effect_kind kind)
     static const char *const names[] = {
         [KB_EFFECT_CONFIG_MAP] = "config-map",
         [KB_EFFECT_ACCOUNT] = "account",
+        [KB_EFFECT_SNAPSHOT_MAP] = "snapshot-map",
+        [KB_EFFECT_ROLE] = "role",
         [KB_EFFECT_BINDING] = "binding",
         [KB_EFFECT_CRON_JOB] = "cron-job",
         [KB_EFFECT_SUSPEND_CRON_JOB] = "suspend-cron-job",

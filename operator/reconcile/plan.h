@@ -15,6 +15,8 @@
 typedef enum kb_effect_kind {
     KB_EFFECT_CONFIG_MAP,        /* body: make the immutable ConfigMap exist */
     KB_EFFECT_ACCOUNT,           /* name: make the worker's ServiceAccount exist; body */
+    KB_EFFECT_SNAPSHOT_MAP,      /* name: make the ConfigMap of offset snapshots exist; body */
+    KB_EFFECT_ROLE,              /* name: make a Role exist; body */
     KB_EFFECT_BINDING,           /* name: make the RoleBinding of an account exist; body */
     KB_EFFECT_CRON_JOB,          /* body: apply */
     KB_EFFECT_SUSPEND_CRON_JOB,  /* name, uid: suspend = true */

@@ -228,7 +228,7 @@ static bool is_news(const json_t *old_object, const json_t *new_object)
     return is_status_news(kb_tree_at(old_object, "status", NULL), kb_tree_at(new_object, "status", NULL));
 }
 
-/* Restores that wait for something may have been waiting for this KafkaBackup. */
+/* What waits for something may have been waiting for this KafkaBackup or KafkaRestore. */
 static void wake_waiting(kb_runtime *runtime, const char *name_space)
 {
     static const kb_kind kinds[] = {KB_KIND_RESTORE, KB_KIND_OFFSET_RESET, KB_KIND_OFFSET_ROLLBACK};
@@ -250,7 +250,7 @@ static void on_resource(kb_runtime *runtime, kb_kind kind, const json_t *old_obj
     if (!is_news(old_object, new_object))
         return;
     wake(runtime, kind, object);
-    if (kind == KB_KIND_BACKUP)
+    if (kind == KB_KIND_BACKUP || kind == KB_KIND_RESTORE)
         wake_waiting(runtime, kb_kube_namespace(object));
 }
 

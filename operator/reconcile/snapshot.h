@@ -41,8 +41,9 @@ typedef struct kb_snapshot {
     bool is_account_allowed; /* carries the label of worker accounts */
     json_t *account_notes;   /* its annotations; NULL = none */
 
-    json_t *backups;   /* array: KafkaBackups of the namespace */
-    json_t *same_name; /* array: KafkaBackups of the same name in other namespaces */
+    json_t *backups;                       /* array: KafkaBackups of the namespace */
+    json_t *restores, *resets, *rollbacks; /* the same of the other kinds; only for the offset kinds */
+    json_t *same_name;                     /* array: KafkaBackups of the same name in other namespaces */
 
     kb_kube_class last_fault;    /* of the pass before this one; KB_KUBE_FINE = it succeeded */
     const char *last_fault_text; /* borrowed; what was refused, NULL = nothing */

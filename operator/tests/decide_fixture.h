@@ -23,7 +23,8 @@ typedef struct kb_test_case {
     kb_kind kind;
     const char
         *object; /* members over those of kb_test_object: {'spec': ..., 'status': ..., 'metadata': ...} */
-    const char *jobs, *pods, *events, *cron_job, *backups, *same_name, *settings;
+    const char *jobs, *pods, *events, *cron_job, *backups, *restores, *resets, *rollbacks, *same_name,
+        *settings;
     bool is_job_gone, was_deletion_seen, is_cron_job_foreign;
     int64_t applied_generation; /* 0 = not applied */
     kb_account_state account;

@@ -10,8 +10,6 @@
 
 #include "common/base/mem.h"
 #include "common/data/json_tree.h"
-#include "operator/reconcile/offset_reset.h"
-#include "operator/reconcile/offset_rollback.h"
 #include "operator/tests/decide_fixture.h"
 
 #define OWNER(kind, uid) \
@@ -219,32 +217,11 @@ static void kb_decide_restore_success_fills_the_status(void **state)
     kb_test_outcome_done(&outcome);
 }
 
-static void kb_decide_offset_kinds_end_as_not_implemented(void **state)
-{
-    (void)state;
-    static const struct {
-        kb_kind kind;
-        kb_test_decide decide;
-    } kinds[] = {{KB_KIND_OFFSET_RESET, kb_decide_offset_reset},
-                 {KB_KIND_OFFSET_ROLLBACK, kb_decide_offset_rollback}};
-    for (size_t i = 0; i < KB_ARRAY_LEN(kinds); i++) {
-        const kb_test_case given = {.kind = kinds[i].kind, .object = "{}"};
-        kb_test_outcome outcome = kb_test_run(&given, kinds[i].decide);
-        assert_string_equal(outcome.effects, "ledger status event:NotImplemented");
-        assert_string_equal(kb_test_condition(&outcome, "Complete"), "False/NotImplemented");
-        assert_string_equal(kb_test_condition(&outcome, "Failed"), "True/NotImplemented");
-        assert_string_equal(kb_test_condition(&outcome, "Stalled"), "True/NotImplemented");
-        kb_test_assert_settled(&given, kinds[i].decide, &outcome);
-        kb_test_outcome_done(&outcome);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kb_decide_restore_row_gives_plan),
         cmocka_unit_test(kb_decide_restore_success_fills_the_status),
-        cmocka_unit_test(kb_decide_offset_kinds_end_as_not_implemented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
