@@ -188,7 +188,8 @@ def restore(name, **spec):
 
 
 def offsets(kind, name, **spec):
-    return {"apiVersion": "kafka.oso.sh/v1alpha1", "kind": f"KafkaOffset{kind}", "metadata": {"name": name}, "spec": spec}
+    return {"apiVersion": "kafka.oso.sh/v1alpha1", "kind": f"KafkaOffset{kind}", "metadata": {"name": name},
+            "spec": spec}
 
 
 def condition(thing, kind):
