@@ -22,7 +22,7 @@
 #define REPORT(more) "{\\'version\\':1,\\'jobUid\\':\\'j1\\'," more "}"
 #define END(code, reason, message) \
     "{'exitCode':" code ",'reason':'" reason "','message':'" message "','finishedAt':'2024-12-01T12:00:20Z'" \
-                                                                     "}"
+    "}"
 
 typedef struct row {
     const char *what, *job, *end, *run, *notes;
