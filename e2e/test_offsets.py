@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import fidelity
 from records import record
 from worker import backup_config, kafka_block, restore_config
 
@@ -399,6 +400,46 @@ def test_reset_by_headers_finds_the_same(other_kafka, other_client, client, work
     expected = renamed(first_not_read(client, topics, groups), names)
     mine = {g: {t: o for t, o in by.items() if t in topics} for g, by in other_client.next(*groups).items()}
     assert mine == expected
+
+
+def test_reset_by_headers_after_repartitioning(kafka, client, other_kafka, other_client, worker, storage, unique,
+                                               group):
+    """Another number of partitions: all records are read. Source offsets are those that the group has there."""
+    topic = client.create_topic(unique, partitions=3)
+    client.produce(topic, [record(f"k{i}", f"v{i}", partition=i % 3) for i in range(60)])
+    worker.run_ok("backup", backup_config(kafka, storage, "b", [topic]))
+    worker.run_ok("restore", restore_config(other_kafka, storage, "b", [topic], restore={
+        "include_original_offset_header": True,
+        "repartitioning": {topic: {"strategy": "murmur2", "target_partitions": 2}}}))
+    source = {0: 4, 1: 20, 2: 11}
+    client.commit({group: {topic: source}})
+    worker.run_ok("backup", with_groups(kafka, storage, "b2", [topic]))
+    config = {**offsets_config(other_kafka, storage, [group], strategy="headerBased"), "backup_id": "b2"}
+    refused = worker.run("offset-reset", config)
+    assert (refused.code, refused.report["reason"]) == (65, "SourceOffsetsMissing")
+    assert "scan_all_partitions" in refused.stderr or "UNKNOWN" in refused.stderr, refused.stderr
+    config["offsets"]["scan_all_partitions"] = True
+    worker.run_ok("offset-reset", config)
+    origin = {r.value: (p, r.offset) for p, records in client.dump(topic).items() for r in records}
+    for p, records in other_client.dump(topic).items():
+        unread = [r.offset for r in records if origin[r.value][1] >= source[origin[r.value][0]]]
+        assert other_client.committed(group)[group][topic][p] == (unread[0] if unread else records[-1].offset + 1)
+
+
+def test_reset_in_place_translates_once(kafka, client, worker, storage, topic, group):
+    """Without a backup the group's own offsets are the source offsets; a second run does not translate them again."""
+    worker.run_ok("backup", backup_config(kafka, storage, "b", [topic]))
+    client.delete_topic(topic)
+    fidelity.wait_until(lambda: topic not in client.topics(), "deletion")
+    worker.run_ok("restore", restore_config(kafka, storage, "b", [topic], restore={
+        "include_original_offset_header": True, "allow_source_cluster": True}))
+    client.commit({group: {topic: {0: 5, 1: 6}}})
+    config = offsets_config(kafka, storage, [group], strategy="headerBased")
+    for _ in range(2):
+        worker.run_ok("offset-reset", config)
+        assert client.committed(group) == {group: {topic: {0: 2, 1: 6}}}  # the first three were deleted at the source
+    config["offsets"]["create_snapshot"] = False
+    assert worker.run("offset-reset", config).code == 78
 
 
 # ---- many ----

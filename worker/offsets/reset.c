@@ -76,7 +76,7 @@ static void copy_places(const kb_group_entry *from, const kb_strings *topics, kb
     }
 }
 
-/* Every partition of the topics of which the group has source offsets. */
+/* Every partition that the topics have now, instead of those of which the group has source offsets. */
 static kb_code add_all_partitions(reset_run *r, kb_error *err)
 {
     for (size_t g = 0; g < r->wanted.count; g++) {
@@ -90,6 +90,8 @@ static kb_code add_all_partitions(reset_run *r, kb_error *err)
                 names[topics.count++] = entry->places[p].topic;
         kb_code code =
             topics.count == 0 ? KB_OK : kb_places_of_topics(r->env, &topics, &one, &r->outcome->results, err);
+        if (code == KB_OK && topics.count > 0)
+            kb_group_entry_clear(entry);
         for (size_t p = 0; code == KB_OK && p < one.groups[0].count; p++)
             kb_group_entry_put(entry, one.groups[0].places[p].topic, one.groups[0].places[p].partition, 0,
                                NULL);
