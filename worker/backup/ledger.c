@@ -28,6 +28,7 @@ struct kb_ledger {
         uint64_t journaled_total; /* of these, journaled */
         uint64_t urgent_total;    /* somebody waits for this many */
         bool want_fresh;
+        bool at_end; /* flushed: nothing is read any more */
         bool ending;
         bool ended;
         kb_map *lost; /* names of topics whose rest is void */
@@ -89,6 +90,7 @@ void kb_ledger_flush(kb_ledger *ledger)
 {
     pthread_mutex_lock(&ledger->mutex);
     ledger->locked.urgent_total = ledger->locked.posted_total;
+    ledger->locked.at_end = true;
     pthread_cond_broadcast(&ledger->changed);
     pthread_mutex_unlock(&ledger->mutex);
 }
@@ -286,11 +288,13 @@ static kb_code journal_batch(kb_ledger *ledger, const ledger_batch *batch, kb_er
 static bool is_due_locked(const kb_ledger *ledger)
 {
     bool has_news = ledger->locked.posted_count > 0;
+    bool is_awaited = ledger->locked.urgent_total > ledger->locked.journaled_total;
     if (ledger->locked.want_fresh || (ledger->locked.ending && has_news))
         return true;
-    int64_t interval_ms = ledger->options.interval_ms;
-    if (ledger->locked.urgent_total > ledger->locked.journaled_total)
-        interval_ms = 0;
+    /* The pace keeps a long run from filling the store; at the end it would be most of a short one. */
+    if (ledger->locked.at_end && is_awaited)
+        return true;
+    int64_t interval_ms = is_awaited ? 0 : ledger->options.interval_ms;
     return kb_journal_due_in_ms(ledger->options.journal, interval_ms, has_news) <= 0;
 }
 

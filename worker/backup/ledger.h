@@ -69,7 +69,7 @@ bool kb_ledger_post_and_wait(kb_ledger *ledger, kb_ledger_event *owned_event)
 /* Waits until an entry younger than KB_JOURNAL_PUBLISH_MS exists, writing one if need be. False when the run
  * ended. */
 bool kb_ledger_wait_fresh(kb_ledger *ledger) __attribute__((warn_unused_result));
-/* What was posted so far is journaled without waiting for the interval. */
+/* Nothing is read any more: what was posted is journaled at once, without the pace of an entry a second. */
 void kb_ledger_flush(kb_ledger *ledger);
 /* Whether the topic was found to be another one, or gone: nothing of it is worth publishing. */
 bool kb_ledger_is_lost(kb_ledger *ledger, const char *topic);
