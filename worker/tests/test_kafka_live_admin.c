@@ -118,7 +118,15 @@ static void admin_configs_tell_overrides_and_alter_changes_them(void **state)
     kb_kafka_alter alter = {.topic = topic, .configs = CHANGES, .config_count = 2};
     assert_ok(kb_kafka_admin_alter_topic_configs(live_admin, &alter, 1, &call, &err));
     assert_int_equal(alter.error_number, 0);
-    assert_ok(kb_kafka_admin_describe_topic_configs(live_admin, names, 1, &call, &configs, &err));
+    /* The controller answers; the broker that describes learns of it a moment later. */
+    for (int tries = 0;; tries++) {
+        assert_ok(kb_kafka_admin_describe_topic_configs(live_admin, names, 1, &call, &configs, &err));
+        if (strcmp(kb_kafka_configs_find(configs, "retention.ms")->value, "-1") != 0 || tries == 100)
+            break;
+        kb_kafka_configs_free(configs, 1);
+        static const struct timespec PAUSE = {0, 100000000};
+        (void)nanosleep(&PAUSE, NULL);
+    }
     assert_string_equal(kb_kafka_configs_find(configs, "retention.ms")->value, "1234567");
     assert_string_equal(kb_kafka_configs_find(configs, "cleanup.policy")->value, "delete");
     kb_kafka_configs_free(configs, 1);
