@@ -55,8 +55,10 @@ unit: ## unit tests, one program for each module
 	@+$(TEST_MAKE) test-programs
 	@scripts/unit $(TEST_BUILD)
 
+# Servers are built before the tests: it takes longer than one of them may.
 integration: ## the built worker against real brokers; ARGS are given to pytest
 	@scripts/deps build lab && scripts/tools helm >/dev/null && scripts/tools promtool >/dev/null
+	@e2e/lab/stores-lab install >&2 && e2e/lab/kafka-lab install >&2
 	@+$(TEST_MAKE) operator worker $(patsubst %.c,$(TEST_BUILD)/%,$(wildcard operator/tests/test_*_live.c \
 	  worker/tests/test_*_live*.c) worker/tests/test_aws_sigv4.c)
 	@scripts/integration $(TEST_BUILD)/kafka-backup-worker $(ARGS)
