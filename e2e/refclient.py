@@ -159,6 +159,8 @@ class RefClient:
     def generate(self, topic, count, size=1024, kind="json", seed=1, keys=True, time=None, **config):
         """Many records, record i to partition i mod N; kind: "json" or "random". time: of the first, then +1 ms."""
         fields = {} if time is None else {"time": time}
+        # Every leader answers: a batch that a new one refuses would come out of order, and again until it expires.
+        self.offsets(topic)
         self.call("generate", topic=topic, count=count, size=size, kind=kind, seed=seed, keys=keys,
                   config={k.replace("_", "."): str(v) for k, v in config.items()}, **fields)
 
