@@ -500,6 +500,7 @@ kb_code kb_kafka_handle_fail(kb_kafka_handle *handle, int error_number, const ch
     pthread_mutex_unlock(&handle->lock);
     const char *broker = t.broker != NULL ? t.broker : handle->options->bootstrap_servers;
     const char *text = t.text != NULL ? t.text : rd_kafka_err2str((rd_kafka_resp_err_t)error_number);
+    bool tls = handle->options->protocol == KB_KAFKA_SSL || handle->options->protocol == KB_KAFKA_SASL_SSL;
     kb_code code;
     if (t.text != NULL && t.number == RD_KAFKA_RESP_ERR__SSL)
         code = kb_fail(err, KB_KAFKA_AUTHENTICATION_FAILED,
@@ -514,8 +515,9 @@ kb_code kb_kafka_handle_fail(kb_kafka_handle *handle, int error_number, const ch
     else
         code = kb_fail_retryable(err, KB_KAFKA_UNREACHABLE,
                                  "%s: Failed to connect to Kafka broker %s: %s; hint: check "
-                                 "bootstrap_servers, security_protocol and that the brokers can be reached",
-                                 what, broker, text);
+                                 "bootstrap_servers, security_protocol%s and that the brokers can be reached",
+                                 what, broker, text,
+                                 tls ? " (TLS is asked for, the listener may be PLAINTEXT)" : "");
     trouble_done(&t);
     return code;
 }
